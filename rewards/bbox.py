@@ -1,0 +1,268 @@
+"""The bounding-box reward of stage 4: Hungarian matching, then L1 and GIoU of the matched pairs.
+
+With P predicted and G true boxes, H and W the maximum extents of the true boxes,
+
+    L1_ij = (|dx1| + |dy1| + |dx2| + |dy2|) / (2 sqrt(H^2 + W^2))                      (1)
+    C_ij  = 5 L1_ij + 2 (1 - GIoU_ij), minimised over one-to-one matchings             (2)
+    s_k   = (5 (1 - clip01(L1)) + 2 (GIoU + 1) / 2) / 7 for each matched pair          (3)
+    R     = clip01(sum s_k / G - (lambda_FN (G - m) + lambda_FP (P - m)) / max(1, G))  (4, 5, 6)
+
+with m matched pairs. Without true boxes R = 0.5; with true boxes and no predicted ones R = 0.
+
+The denominator of (1) is 2 sqrt(H^2 + W^2), as printed, although the text calls it the perimeter. With lambda_FP = 0, the
+paper's default, boxes in excess cost nothing, and a pair that does not overlap still earns part of the reward:
+`rewards.monitors` watches both.
+
+Source: MedMO supplementary 1.1, equations 1 to 7.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewards.batch import BoxBatch, Boxes, box_batch, read_batch
+from rewards.boxes import Grammar
+from rewards.geometry import assign, pairwise
+from rewards.labels import normalise
+
+Matching = Literal["any", "label"]
+Extent = Literal["truth", "image"]
+
+MATCH_L1, MATCH_GIOU = 5.0, 2.0  # weights of the matching cost, equation 2
+SCORE_L1, SCORE_GIOU = 5.0, 2.0  # weights of the pair score, equation 3
+NEUTRAL = 0.5  # the reward where there is no true box
+_CHUNK_PAIRS = 1 << 15  # pairs worked on at a time, so that the temporaries stay in the cache
+
+
+class Matches(NamedTuple):
+    """The K matched pairs of a batch; indices count over all boxes of the batch."""
+
+    text: NDArray[np.int64]  # [K] which text the pair belongs to
+    predicted: NDArray[np.int64]  # [K]
+    truth: NDArray[np.int64]  # [K]
+    l1: NDArray[np.float64]  # [K] normalised, equation 1
+    iou: NDArray[np.float64]  # [K]
+    giou: NDArray[np.float64]  # [K]
+
+
+def bbox_reward(
+    predicted: str | Boxes,
+    truth: Boxes,
+    lambda_fn: float = 0.0,
+    lambda_fp: float = 0.0,
+    *,
+    matching: Matching = "any",
+    image_size: tuple[float, float] | None = None,
+    grammar: Grammar = "medmo",
+) -> float:
+    """The reward of one prediction, in [0, 1].
+
+    Args:
+        predicted: a completion, or boxes [P, 4], or labelled boxes. Boxes that are not finite count as unreadable.
+        truth: boxes [G, 4] or labelled boxes.
+        lambda_fn: penalty for each true box without a partner (equation 5).
+        lambda_fp: penalty for each predicted box without a partner (equation 5).
+        matching: "any" pairs boxes whatever their labels, as in the paper; "label" only boxes of one label.
+        image_size: width and height to normalise L1 with; None takes the extents of the true boxes, as in the paper.
+        grammar: how boxes are written in a completion.
+
+    Raises:
+        ValueError: if the true boxes are not rows of four finite numbers, or a setting is not allowed.
+    """
+    batch = read_batch([predicted], grammar) if isinstance(predicted, str) else box_batch([predicted], predicted=True)
+    sizes = None if image_size is None else np.array([image_size], dtype=np.float64)
+    return float(batch_rewards(batch, box_batch([truth]), lambda_fn, lambda_fp, matching, sizes)[0])
+
+
+def bbox_rewards(
+    completions: Sequence[str],
+    truths: Sequence[Boxes],
+    lambda_fn: float = 0.0,
+    lambda_fp: float = 0.0,
+    *,
+    matching: Matching = "any",
+    image_sizes: Sequence[tuple[float, float]] | None = None,
+    grammar: Grammar = "medmo",
+) -> NDArray[np.float64]:
+    """The rewards of N completions: `bbox_reward` of each, computed together. Returns float64 [N]."""
+    if len(completions) != len(truths):
+        raise ValueError(f"{len(completions)} completions but {len(truths)} truths")
+    sizes = None if image_sizes is None else np.array(image_sizes, dtype=np.float64).reshape(-1, 2)
+    return batch_rewards(read_batch(completions, grammar), box_batch(truths), lambda_fn, lambda_fp, matching, sizes)
+
+
+def batch_rewards(
+    predicted: BoxBatch,
+    truth: BoxBatch,
+    lambda_fn: float = 0.0,
+    lambda_fp: float = 0.0,
+    matching: Matching = "any",
+    image_sizes: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Float64 [N]: the reward of each text of a batch; `image_sizes` is [N, 2], width and height."""
+    matches = match(predicted, truth, matching, image_sizes)
+    return rewards_of(matches, predicted.counts, truth.counts, lambda_fn, lambda_fp)
+
+
+def rewards_of(
+    matches: Matches,
+    num_predicted: NDArray[np.int64],
+    num_truth: NDArray[np.int64],
+    lambda_fn: float = 0.0,
+    lambda_fp: float = 0.0,
+) -> NDArray[np.float64]:
+    """Equations 3 to 6: float64 [N] from the matched pairs and the numbers of boxes, int64 [N]."""
+    if not (0 <= lambda_fn < np.inf and 0 <= lambda_fp < np.inf):
+        raise ValueError(f"lambda_fn = {lambda_fn}, lambda_fp = {lambda_fp}: penalties are finite and not negative")
+    blend = SCORE_L1 * (1 - np.clip(matches.l1, 0, 1)) + SCORE_GIOU * (matches.giou + 1) / 2
+    scores = blend / (SCORE_L1 + SCORE_GIOU)
+    num_texts = len(num_truth)
+    num_matched = np.bincount(matches.text, minlength=num_texts)
+    base = np.bincount(matches.text, weights=scores, minlength=num_texts)
+    penalty = lambda_fn * (num_truth - num_matched) + lambda_fp * (num_predicted - num_matched)
+    return np.where(num_truth == 0, NEUTRAL, np.clip((base - penalty) / np.maximum(num_truth, 1), 0, 1))
+
+
+def match(
+    predicted: BoxBatch,
+    truth: BoxBatch,
+    matching: Matching = "any",
+    image_sizes: NDArray[np.float64] | None = None,
+) -> Matches:
+    """The matching of least cost (equation 2) of every text of a batch.
+
+    Problems with equally many boxes on either side are solved together, as one array.
+
+    Raises:
+        ValueError: if `matching` is unknown, or boxes have no labels to match by.
+    """
+    if matching not in get_args(Matching):
+        raise ValueError(f"unknown matching {matching!r}: choose one of {', '.join(get_args(Matching))}")
+    scale = _l1_scale(truth, image_sizes)
+    text, boxes_p, num_p, boxes_g, num_g = (
+        _problems_by_text(predicted, truth) if matching == "any" else _problems_by_label(predicted, truth)
+    )
+    start_p, start_g = np.cumsum(num_p) - num_p, np.cumsum(num_g) - num_g
+    shapes = num_p * (num_g.max(initial=0) + 1) + num_g
+    found = []
+    for shape in np.unique(shapes[(num_p > 0) & (num_g > 0)]):
+        problems = np.flatnonzero(shapes == shape)
+        p, g = int(num_p[problems[0]]), int(num_g[problems[0]])
+        step = max(1, _CHUNK_PAIRS // (p * g))
+        for some in (problems[first : first + step] for first in range(0, len(problems), step)):
+            index_p = boxes_p[start_p[some, None] + np.arange(p)]
+            index_g = boxes_g[start_g[some, None] + np.arange(g)]
+            found.append(_match_alike(predicted.xyxy, index_p, truth.xyxy, index_g, text[some], scale[text[some]]))
+    if not found:
+        nothing, none = np.empty(0, dtype=np.int64), np.empty(0)
+        return Matches(nothing, nothing, nothing, none, none, none)
+    return Matches(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _match_alike(
+    xyxy_p: NDArray[np.float64],
+    index_p: NDArray[np.int64],
+    xyxy_g: NDArray[np.float64],
+    index_g: NDArray[np.int64],
+    text: NDArray[np.int64],
+    scale: NDArray[np.float64],
+) -> Matches:
+    """Solves B problems of the same shape: `index_p` [B, P] and `index_g` [B, G] name their boxes, `scale` [B]."""
+    turned = index_p.shape[1] > index_g.shape[1]  # `assign` wants the shorter side first
+    first, second = (xyxy_g[index_g], xyxy_p[index_p]) if turned else (xyxy_p[index_p], xyxy_g[index_g])
+    l1, iou, giou = pairwise(first, second)
+    l1 *= scale[:, None, None]
+    columns = assign(MATCH_L1 * l1 + MATCH_GIOU * (1 - giou))[..., None]
+    l1, iou, giou = (np.take_along_axis(values, columns, axis=2).ravel() for values in (l1, iou, giou))
+    if turned:
+        index_p = np.take_along_axis(index_p, columns[..., 0], axis=1)
+    else:
+        index_g = np.take_along_axis(index_g, columns[..., 0], axis=1)
+    return Matches(np.repeat(text, columns.shape[1]), index_p.ravel(), index_g.ravel(), l1, iou, giou)
+
+
+def _l1_scale(truth: BoxBatch, image_sizes: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Float64 [N]: 1 / (2 sqrt(H^2 + W^2)) of equation 1; extents of zero fall back to (1, 1)."""
+    diagonal = np.zeros(len(truth))
+    if image_sizes is not None:
+        if image_sizes.shape != (len(truth), 2):
+            raise ValueError(f"image sizes have shape {image_sizes.shape}: ({len(truth)}, 2) is wanted")
+        diagonal = np.hypot(image_sizes[:, 0], image_sizes[:, 1])
+    elif len(truth.xyxy):
+        filled = truth.counts > 0
+        extents = np.maximum.reduceat(truth.xyxy[:, 2:], truth.starts[filled], axis=0)
+        diagonal[filled] = np.hypot(extents[:, 0], extents[:, 1])
+    return 0.5 / np.where(diagonal > 0, diagonal, np.sqrt(2))
+
+
+def _problems_by_text(predicted: BoxBatch, truth: BoxBatch) -> tuple[NDArray[np.int64], ...]:
+    """Every text is one matching problem: its text, and order and number of the boxes of both sides."""
+    return (
+        np.arange(len(truth)),
+        np.arange(len(predicted.xyxy)),
+        predicted.counts,
+        np.arange(len(truth.xyxy)),
+        truth.counts,
+    )
+
+
+def _problems_by_label(predicted: BoxBatch, truth: BoxBatch) -> tuple[NDArray[np.int64], ...]:
+    """Every label of every text is one matching problem."""
+    codes: dict[str, int] = {}
+    keys = []
+    for batch in (predicted, truth):
+        if [len(names) for names in batch.labels] != batch.counts.tolist():
+            raise ValueError("matching by label wants labelled boxes on both sides: LabelledBox, or a completion")
+        code = [codes.setdefault(normalise(name), len(codes)) for names in batch.labels for name in names]
+        keys.append((np.repeat(np.arange(len(batch)), batch.counts), np.array(code, dtype=np.int64)))
+    both = [text * max(len(codes), 1) + code for text, code in keys]
+    problems, index = np.unique(np.concatenate(both), return_inverse=True)
+    of_p, of_g = index[: len(both[0])], index[len(both[0]) :]
+    return (
+        problems // max(len(codes), 1),
+        np.argsort(of_p, kind="stable"),
+        np.bincount(of_p, minlength=len(problems)),
+        np.argsort(of_g, kind="stable"),
+        np.bincount(of_g, minlength=len(problems)),
+    )
+
+
+def mean_iou(predicted: Boxes, truth: Boxes) -> float:
+    """Sum of the IoU of matched pairs over the number of true boxes, matched for the largest sum.
+
+    A true box without a partner counts 0; predicted boxes in excess cost nothing (see `box_scores`). Without true boxes
+    1.0 if nothing is predicted, else 0.0.
+    """
+    return box_scores(predicted, truth)["mean_iou"]
+
+
+def box_scores(predicted: Boxes, truth: Boxes, threshold: float = 0.5) -> dict[str, float]:
+    """Mean IoU, and precision, recall and F1 of the matched pairs with IoU >= `threshold`.
+
+    Args:
+        predicted: boxes [P, 4] or labelled boxes; labels are not compared.
+        truth: boxes [G, 4] or labelled boxes.
+        threshold: least IoU of a detection.
+
+    Returns:
+        `mean_iou`, `precision`, `recall`, `f1`. All are 1.0 where nothing is there and nothing is predicted; otherwise a
+        ratio over nothing is 0.0.
+    """
+    boxes_p, boxes_g = box_batch([predicted], predicted=True).xyxy, box_batch([truth]).xyxy
+    num_p, num_g = len(boxes_p), len(boxes_g)
+    if num_p == 0 or num_g == 0:
+        return dict.fromkeys(("mean_iou", "precision", "recall", "f1"), float(num_p == num_g))
+    iou = pairwise(boxes_p, boxes_g).iou
+    if num_p > num_g:
+        iou = iou.T
+    columns = assign(-iou[None])[0]
+    matched = iou[np.arange(len(columns)), columns]
+    hits = float(np.count_nonzero(matched >= threshold))
+    return {
+        "mean_iou": float(matched.sum() / num_g),
+        "precision": hits / num_p,
+        "recall": hits / num_g,
+        "f1": 2 * hits / (num_p + num_g),
+    }
