@@ -41,7 +41,9 @@ class RunSettings(Settings):
     """Where a run lives and what makes it repeatable."""
 
     name: str = Field("medmo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="directory of the run under root")
-    root: str = Field("runs", description="holds one directory per run; relative to MEDMO_HOME, else the working directory")
+    root: str = Field(
+        "runs", description="holds one directory per run; relative to MEDMO_HOME, else the working directory"
+    )
     seed: int = Field(42, ge=0, description="the paper's seed (supplementary 2.4)")
     overwrite: bool = Field(False, description="rebuild a stage whose directory holds the result of another recipe")
 

@@ -33,18 +33,24 @@ class CorpusRecipe(Settings):
     tasks: tuple[Task, ...] = Field(
         ("caption", "vqa", "detection", "text_qa"), min_length=1, description="samples to write for each image"
     )
-    frame: CoordinateFrame = Field("pixel", description="frame of the boxes in prompts and answers, recorded with the corpus")
+    frame: CoordinateFrame = Field(
+        "pixel", description="frame of the boxes in prompts and answers, recorded with the corpus"
+    )
     max_boxes_per_image: int = Field(100, ge=1, description="an image with more boxes goes to quarantine")
     held_out_share: float = Field(0.1, gt=0, lt=0.9, description="share of the images kept for measuring")
     shard_mb: float = Field(256, gt=0, description="target size of a Parquet shard")
     row_group_rows: int = Field(64, ge=1, description="rows of a row group, the unit of random access")
-    max_bad_share: float = Field(0.01, ge=0, le=1, description="the build stops when more samples than this are unusable")
+    max_bad_share: float = Field(
+        0.01, ge=0, le=1, description="the build stops when more samples than this are unusable"
+    )
     num_files: int | None = Field(None, ge=1, description="read only so many raw images, for a quick look")
 
     @model_validator(mode="after")
     def _path_goes_with_source(self) -> "CorpusRecipe":
         if self.source == "generated" and self.path is not None:
-            raise ValueError("corpus.path is given but corpus.source is 'generated': set source to voc or masks, or drop path")
+            raise ValueError(
+                "corpus.path is given but corpus.source is 'generated': set source to voc or masks, or drop path"
+            )
         if self.source != "generated" and self.path is None:
             raise ValueError(f"corpus.source={self.source} needs corpus.path, the folder of the raw data")
         return self

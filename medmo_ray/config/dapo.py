@@ -21,6 +21,8 @@ class PromptSettings(Settings):
     max_prompt_tokens: int = Field(2048, ge=32)
     max_completion_tokens: int = Field(1024, ge=8)
     num_prompts: int | None = Field(None, ge=1, description="use only the first so many prompts; unset: all")
+    expected_prompts: int | None = Field(None, ge=1, description="for plans made before the corpus is built")
+    expected_completion_tokens: int = Field(128, ge=1, description="mean length of an answer, for plans")
 
 
 class AlgorithmSettings(Settings):
@@ -57,7 +59,9 @@ class RewardSettings(Settings):
     lambda_fn: float = Field(0.0, ge=0, description="penalty per missed box; the paper's default is 0")
     lambda_fp: float = Field(0.0, ge=0, description="penalty per surplus box; the paper's default is 0")
     matching: Literal["label_free", "per_label"] = "label_free"
-    extent: Literal["truth", "image"] = Field("truth", description="image size in eq. 1: from the true boxes (paper) or the image")
+    extent: Literal["truth", "image"] = Field(
+        "truth", description="image size in eq. 1: from the true boxes (paper) or the image"
+    )
     grammar: Literal["medmo", "qwen_json", "qwen_tags", "medsg"] = "medmo"
     overlong_buffer_tokens: int = Field(256, ge=1, description="length before the limit in which the punishment grows")
 

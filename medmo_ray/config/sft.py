@@ -15,12 +15,18 @@ class DataSettings(Settings):
     corpus: str | None = Field(None, description="corpus directory; unset: this run's own")
     tasks: tuple[Task, ...] | None = Field(None, description="only samples of these tasks; unset: all")
     image_side_px: int | None = Field(
-        None, ge=32, description="every image is resized to this square (tables 1, 2); unset: its own size within the pixel budget"
+        None,
+        ge=32,
+        description="every image is resized to this square (tables 1, 2); unset: its own size within the pixel budget",
     )
     min_pixels: int = Field(32 * 32, ge=32 * 32)
     max_pixels: int = Field(1280 * 1280, ge=32 * 32, description="budget of an image without a fixed side")
     max_length_tokens: int = Field(8192, ge=64, description="a longer sample is skipped and counted")
-    num_samples: int | None = Field(None, ge=1, description="train on the first so many of the epoch's order; unset: all")
+    num_samples: int | None = Field(
+        None, ge=1, description="train on the first so many of the epoch's order; unset: all"
+    )
+    expected_samples: int | None = Field(None, ge=1, description="for plans made before the corpus is built")
+    expected_text_tokens: int = Field(300, ge=1, description="text tokens of a sample, for plans")
     num_read_workers: int = Field(2, ge=1, description="Ray Data actors that decode, resize and tokenise")
     window_row_groups: int = Field(32, ge=1, description="row groups shuffled together; larger is closer to uniform")
 

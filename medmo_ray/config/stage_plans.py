@@ -1,0 +1,219 @@
+"""The plan of each job, from its recipe."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from medmo_ray.config.architecture import Architecture, architecture_of
+from medmo_ray.config.base import RunSettings
+from medmo_ray.config.corpus import CorpusRecipe
+from medmo_ray.config.dapo import DapoRecipe
+from medmo_ray.config.hardware import ACCELERATORS
+from medmo_ray.config.pipeline import PipelineRecipe
+from medmo_ray.config.plan import (
+    Plan,
+    activation_gib,
+    count,
+    hardware_lines,
+    path_lacks,
+    read_manifest,
+    resolve,
+    shape_lines,
+    training_state_gib,
+    working_weights_gib,
+)
+from medmo_ray.config.sft import SftRecipe
+
+
+TEXT_ONLY = {"text_qa", "summarisation"}
+"""Tasks whose samples have no image."""
+
+
+def run_directory(run: RunSettings) -> Path:
+    """Directory of a run, absolute."""
+    return resolve(run.root) / run.name
+
+
+def plan_corpus(recipe: CorpusRecipe) -> Plan:
+    """Plan of `jobs/build_corpus.py`."""
+    plan = Plan(f"corpus from {recipe.source}")
+    if recipe.source == "generated":
+        images, size = recipe.generated.num_images, recipe.generated.size_px
+        plan.add("images", f"{images:,} drawn, {size} × {size} px", f"seed {recipe.run.seed}")
+        plan.add("samples", f"{images * len(recipe.tasks):,} at most", f"{images:,} images × {len(recipe.tasks)} tasks")
+        plan.add(
+            "disk", f"about {images * 3 * size * size / 2**20:.0f} MiB at most", "3 bytes a pixel before compression"
+        )
+    else:
+        folder = resolve(str(recipe.path))
+        plan.add("raw data", str(folder), "corpus.path")
+        if not folder.is_dir():
+            plan.impossible.append(
+                f"there is no folder {folder}: set corpus.path to the folder that holds the {recipe.source} data"
+            )
+    plan.add("to", str(run_directory(recipe.run) / "corpus"))
+    return plan
+
+
+def plan_sft(recipe: SftRecipe) -> Plan:
+    """Plan of `jobs/stage1_sft.py`, `stage2_sft.py` and `stage3_sft.py`."""
+    plan = Plan(f"stage {recipe.stage}, supervised fine-tuning")
+    run, data, batch = run_directory(recipe.run), recipe.data, recipe.batch
+    corpus = resolve(data.corpus) if data.corpus else run / "corpus"
+    before = run / "model" if recipe.stage == 1 else run / f"stage{recipe.stage - 1}" / "export"
+    architecture = architecture_of(recipe.model, before)
+    shape_lines(plan, architecture, recipe.model.path)
+    samples, origin = _samples(read_manifest(corpus), data.tasks, data.expected_samples)
+    per_step = batch.per_worker * batch.accumulation * recipe.cluster.num_workers
+    steps = math.ceil(samples * recipe.epochs / per_step) if not math.isnan(samples) else math.nan
+    if recipe.max_steps is not None:
+        steps = recipe.max_steps if math.isnan(steps) else min(steps, recipe.max_steps)
+    plan.add("samples", count(samples), origin)
+    plan.add(
+        "samples of a step", f"{per_step:,}",
+        f"per_worker {batch.per_worker} × accumulation {batch.accumulation} × workers {recipe.cluster.num_workers}",
+    )  # fmt: skip
+    plan.add(
+        "optimizer steps", count(steps), f"samples × epochs {recipe.epochs} / samples of a step, at most max_steps"
+    )
+    image_tokens = 0 if architecture is None else _image_tokens(architecture, data.image_side_px, data.max_pixels)
+    if data.tasks and set(data.tasks) <= TEXT_ONLY:
+        image_tokens = 0
+    tokens = image_tokens + data.expected_text_tokens
+    plan.add(
+        "tokens of a sample",
+        count(tokens),
+        f"image {image_tokens} at most + text {data.expected_text_tokens} (expected)",
+    )
+    plan.add("tokens in all", count(steps * per_step * tokens))
+    memory, flops = None, None
+    if architecture is not None and recipe.cluster.use_gpu:
+        parts = (
+            training_state_gib(architecture, recipe.cluster.num_workers),
+            working_weights_gib(architecture),
+            activation_gib(architecture, tokens * batch.per_worker, recipe.activation_checkpointing),
+        )
+        memory = sum(parts)
+        plan.add(
+            "memory per GPU",
+            f"{memory:.1f} GiB",
+            "state {:.1f} + gathered weights {:.1f} + activations {:.1f}".format(*parts),
+        )
+        passes = 4 if recipe.activation_checkpointing else 3
+        if not math.isnan(steps):
+            flops = steps * per_step * passes * architecture.forward_flops(data.expected_text_tokens, image_tokens)
+    hardware_lines(plan, recipe.cluster, memory, flops)
+    path_lacks(plan, recipe.model.path, None if recipe.model.tiny else before, corpus)
+    return plan
+
+
+def plan_dapo(recipe: DapoRecipe) -> Plan:
+    """Plan of `jobs/stage4_dapo.py`."""
+    plan = Plan("stage 4, DAPO")
+    run, prompts, algorithm = run_directory(recipe.run), recipe.prompts, recipe.algorithm
+    corpus = resolve(prompts.corpus) if prompts.corpus else run / "corpus"
+    before = run / "stage3" / "export"
+    architecture = architecture_of(recipe.model, before)
+    shape_lines(plan, architecture, recipe.model.path)
+    total, origin = _samples(read_manifest(corpus), prompts.tasks, prompts.expected_prompts)
+    if prompts.num_prompts is not None and not math.isnan(total):
+        total, origin = min(total, prompts.num_prompts), f"{origin}, at most num_prompts"
+    steps = total * algorithm.epochs // recipe.prompts_per_step if not math.isnan(total) else math.nan
+    if algorithm.max_steps is not None:
+        steps = algorithm.max_steps if math.isnan(steps) else min(steps, algorithm.max_steps)
+    plan.add("prompts", count(total), origin)
+    plan.add(
+        "completions of a step", f"{recipe.completions_per_step:,}",
+        f"batch {algorithm.batch_per_worker} × accumulation {algorithm.accumulation} × workers "
+        f"{recipe.cluster.num_workers} × updates {algorithm.updates_per_step}",
+    )  # fmt: skip
+    plan.add(
+        "prompts of a step", f"{recipe.prompts_per_step:,}",
+        f"{recipe.completions_per_step:,} / {algorithm.completions_per_prompt} completions a prompt",
+    )  # fmt: skip
+    plan.add("steps", count(steps), f"prompts × epochs {algorithm.epochs} / prompts of a step, at most max_steps")
+    completions = steps * recipe.completions_per_step
+    plan.add("completions", count(completions), "without those that dynamic sampling replaces")
+    plan.add(
+        "tokens generated", count(completions * prompts.expected_completion_tokens),
+        f"{prompts.expected_completion_tokens} expected, {prompts.max_completion_tokens} at most "
+        f"({count(completions * prompts.max_completion_tokens)})",
+    )  # fmt: skip
+    image = 0 if architecture is None else _image_tokens(architecture, prompts.image_side_px, prompts.max_pixels)
+    plan.add("prompt", f"{prompts.max_prompt_tokens:,} tokens at most", f"an image takes up to {image:,} of them")
+    if image > prompts.max_prompt_tokens:
+        plan.impossible.append(
+            f"an image of prompts.max_pixels={prompts.max_pixels:,} is {image:,} tokens, more than "
+            f"prompts.max_prompt_tokens={prompts.max_prompt_tokens:,}: lower max_pixels to "
+            f"{prompts.max_prompt_tokens * 32 * 32:,} or less"
+        )
+    plan.add("reward pool", f"{recipe.pool.replicas} replicas", "jobs/scale_rewards.py changes it while the run goes")
+    memory, flops = _dapo_memory_and_flops(plan, recipe, architecture, image, steps)
+    hardware_lines(plan, recipe.cluster, memory, flops)
+    path_lacks(plan, recipe.model.path, before, corpus)
+    return plan
+
+
+def plan_pipeline(recipe: PipelineRecipe) -> Plan:
+    """Plan of `jobs/pipeline.py`: the plans of all its parts."""
+    recipe = recipe.joined()
+    plan = Plan(f"pipeline into {run_directory(recipe.run)}")
+    for part in (
+        plan_corpus(recipe.corpus),
+        *(plan_sft(stage) for stage in recipe.sft_stages()),
+        plan_dapo(recipe.stage4),
+    ):
+        # What the pipeline builds itself is not there yet when it is planned.
+        part.lacks = [
+            lack for lack in part.lacks if not lack.startswith(("the model of the stage before", "the corpus"))
+        ]
+        plan.extend(part)
+    return plan
+
+
+def _dapo_memory_and_flops(
+    plan: Plan, recipe: DapoRecipe, architecture: Architecture | None, image_tokens: int, steps: float
+) -> tuple[float | None, float | None]:
+    if architecture is None or recipe.cluster.hardware not in ACCELERATORS or not recipe.cluster.use_gpu:
+        return None, None
+    prompts, algorithm, workers = recipe.prompts, recipe.algorithm, recipe.cluster.num_workers
+    state = training_state_gib(architecture, workers)
+    gathered = working_weights_gib(architecture)
+    longest = prompts.max_prompt_tokens + prompts.max_completion_tokens
+    activations = activation_gib(architecture, longest * algorithm.batch_per_worker, checkpointing=True)
+    rollout = recipe.rollout.gpu_memory_share * ACCELERATORS[recipe.cluster.hardware].memory_gib
+    # verl lets vLLM sleep while the actor trains, so the two phases do not add up; the sharded state stays through both.
+    memory = state + max(gathered + activations, rollout)
+    plan.add(
+        "memory per GPU", f"{memory:.1f} GiB",
+        f"state {state:.1f} + the larger of training {gathered + activations:.1f} and vLLM {rollout:.1f} (it sleeps meanwhile)",
+    )  # fmt: skip
+    weights = 2 * architecture.parameters / recipe.rollout.tensor_parallel / 2**30
+    if weights > rollout:
+        plan.impossible.append(
+            f"vLLM's share ({rollout:.0f} GiB) is smaller than the weights ({weights:.0f} GiB): raise "
+            "rollout.gpu_memory_share or rollout.tensor_parallel"
+        )
+    if math.isnan(steps):
+        return memory, None
+    text = prompts.max_prompt_tokens - image_tokens if image_tokens < prompts.max_prompt_tokens else 64
+    forward = architecture.forward_flops(min(text, 128) + prompts.expected_completion_tokens, image_tokens)
+    # Prefill and generation: 1 forward; log-probabilities: 1; update with recomputation: 4.
+    return memory, steps * recipe.completions_per_step * 6 * forward
+
+
+def _image_tokens(architecture: Architecture, side_px: int | None, max_pixels: int) -> int:
+    side = side_px or math.isqrt(max_pixels)
+    return architecture.image_tokens(side, side)
+
+
+def _samples(manifest: dict[str, Any] | None, tasks: tuple[str, ...] | None, expected: int | None) -> tuple[float, str]:
+    """Training samples of the tasks: counted in the manifest, else what the recipe expects."""
+    if manifest is not None:
+        rows = [row for row in manifest.get("composition", []) if row["split"] == "train"]
+        return sum(
+            row["rows"] for row in rows if tasks is None or row["task"] in tasks
+        ), "counted in the corpus manifest"
+    if expected is not None:
+        return expected, "expected_samples of the recipe; the corpus is not built yet"
+    return math.nan, "not known before the corpus is built"
