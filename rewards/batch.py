@@ -179,7 +179,7 @@ def box_batch(boxes: Sequence[Boxes], *, predicted: bool = False) -> BoxBatch:
         names, corners = _names_and_corners(item)
         if predicted:
             corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4)
-            readable: NDArray[np.bool_] = (np.abs(corners) <= MAX_COORDINATE).all(axis=1)
+            readable = np.abs(corners).max(axis=1, initial=0) <= MAX_COORDINATE
             corners, names = corners[readable], list(compress(names, readable.tolist()))
         labels.append(names)
         rows.append(as_boxes(corners))

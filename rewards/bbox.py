@@ -17,7 +17,6 @@ Source: MedMO supplementary 1.1, equations 1 to 7.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,26 +24,20 @@ from numpy.typing import NDArray
 from rewards.batch import BoxBatch, Boxes, box_batch, read_batch
 from rewards.boxes import Grammar
 from rewards.geometry import assign, pairwise
-from rewards.labels import normalise
+from rewards.matching import Matches, Matching, match
+from rewards.terms import Completions, reward
 
-Matching = Literal["any", "label"]
-Extent = Literal["truth", "image"]
-
-MATCH_L1, MATCH_GIOU = 5.0, 2.0  # weights of the matching cost, equation 2
 SCORE_L1, SCORE_GIOU = 5.0, 2.0  # weights of the pair score, equation 3
 NEUTRAL = 0.5  # the reward where there is no true box
-_CHUNK_PAIRS = 1 << 15  # pairs worked on at a time, so that the temporaries stay in the cache
 
 
-class Matches(NamedTuple):
-    """The K matched pairs of a batch; indices count over all boxes of the batch."""
-
-    text: NDArray[np.int64]  # [K] which text the pair belongs to
-    predicted: NDArray[np.int64]  # [K]
-    truth: NDArray[np.int64]  # [K]
-    l1: NDArray[np.float64]  # [K] normalised, equation 1
-    iou: NDArray[np.float64]  # [K]
-    giou: NDArray[np.float64]  # [K]
+@reward("bbox")
+def bbox_term(batch: Completions) -> NDArray[np.float64]:
+    """The reward of each completion, under the penalties, matching and extent of the settings."""
+    settings = batch.settings
+    return rewards_of(
+        batch.matches, batch.predicted.counts, batch.truth_boxes.counts, settings.lambda_fn, settings.lambda_fp
+    )
 
 
 def bbox_reward(
@@ -123,110 +116,6 @@ def rewards_of(
     base = np.bincount(matches.text, weights=scores, minlength=num_texts)
     penalty = lambda_fn * (num_truth - num_matched) + lambda_fp * (num_predicted - num_matched)
     return np.where(num_truth == 0, NEUTRAL, np.clip((base - penalty) / np.maximum(num_truth, 1), 0, 1))
-
-
-def match(
-    predicted: BoxBatch,
-    truth: BoxBatch,
-    matching: Matching = "any",
-    image_sizes: NDArray[np.float64] | None = None,
-) -> Matches:
-    """The matching of least cost (equation 2) of every text of a batch.
-
-    Problems with equally many boxes on either side are solved together, as one array.
-
-    Raises:
-        ValueError: if `matching` is unknown, or boxes have no labels to match by.
-    """
-    if matching not in get_args(Matching):
-        raise ValueError(f"unknown matching {matching!r}: choose one of {', '.join(get_args(Matching))}")
-    scale = _l1_scale(truth, image_sizes)
-    text, boxes_p, num_p, boxes_g, num_g = (
-        _problems_by_text(predicted, truth) if matching == "any" else _problems_by_label(predicted, truth)
-    )
-    start_p, start_g = np.cumsum(num_p) - num_p, np.cumsum(num_g) - num_g
-    shapes = num_p * (num_g.max(initial=0) + 1) + num_g
-    found = []
-    for shape in np.unique(shapes[(num_p > 0) & (num_g > 0)]):
-        problems = np.flatnonzero(shapes == shape)
-        p, g = int(num_p[problems[0]]), int(num_g[problems[0]])
-        step = max(1, _CHUNK_PAIRS // (p * g))
-        for some in (problems[first : first + step] for first in range(0, len(problems), step)):
-            index_p = boxes_p[start_p[some, None] + np.arange(p)]
-            index_g = boxes_g[start_g[some, None] + np.arange(g)]
-            found.append(_match_alike(predicted.xyxy, index_p, truth.xyxy, index_g, text[some], scale[text[some]]))
-    if not found:
-        nothing, none = np.empty(0, dtype=np.int64), np.empty(0)
-        return Matches(nothing, nothing, nothing, none, none, none)
-    return Matches(*map(np.concatenate, zip(*found, strict=True)))
-
-
-def _match_alike(
-    xyxy_p: NDArray[np.float64],
-    index_p: NDArray[np.int64],
-    xyxy_g: NDArray[np.float64],
-    index_g: NDArray[np.int64],
-    text: NDArray[np.int64],
-    scale: NDArray[np.float64],
-) -> Matches:
-    """Solves B problems of the same shape: `index_p` [B, P] and `index_g` [B, G] name their boxes, `scale` [B]."""
-    turned = index_p.shape[1] > index_g.shape[1]  # `assign` wants the shorter side first
-    first, second = (xyxy_g[index_g], xyxy_p[index_p]) if turned else (xyxy_p[index_p], xyxy_g[index_g])
-    l1, iou, giou = pairwise(first, second)
-    l1 *= scale[:, None, None]
-    columns = assign(MATCH_L1 * l1 + MATCH_GIOU * (1 - giou))[..., None]
-    l1, iou, giou = (np.take_along_axis(values, columns, axis=2).ravel() for values in (l1, iou, giou))
-    if turned:
-        index_p = np.take_along_axis(index_p, columns[..., 0], axis=1)
-    else:
-        index_g = np.take_along_axis(index_g, columns[..., 0], axis=1)
-    return Matches(np.repeat(text, columns.shape[1]), index_p.ravel(), index_g.ravel(), l1, iou, giou)
-
-
-def _l1_scale(truth: BoxBatch, image_sizes: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Float64 [N]: 1 / (2 sqrt(H^2 + W^2)) of equation 1; extents of zero fall back to (1, 1)."""
-    diagonal = np.zeros(len(truth))
-    if image_sizes is not None:
-        if image_sizes.shape != (len(truth), 2):
-            raise ValueError(f"image sizes have shape {image_sizes.shape}: ({len(truth)}, 2) is wanted")
-        diagonal = np.hypot(image_sizes[:, 0], image_sizes[:, 1])
-    elif len(truth.xyxy):
-        filled = truth.counts > 0
-        extents = np.maximum.reduceat(truth.xyxy[:, 2:], truth.starts[filled], axis=0)
-        diagonal[filled] = np.hypot(extents[:, 0], extents[:, 1])
-    return 0.5 / np.where(diagonal > 0, diagonal, np.sqrt(2))
-
-
-def _problems_by_text(predicted: BoxBatch, truth: BoxBatch) -> tuple[NDArray[np.int64], ...]:
-    """Every text is one matching problem: its text, and order and number of the boxes of both sides."""
-    return (
-        np.arange(len(truth)),
-        np.arange(len(predicted.xyxy)),
-        predicted.counts,
-        np.arange(len(truth.xyxy)),
-        truth.counts,
-    )
-
-
-def _problems_by_label(predicted: BoxBatch, truth: BoxBatch) -> tuple[NDArray[np.int64], ...]:
-    """Every label of every text is one matching problem."""
-    codes: dict[str, int] = {}
-    keys = []
-    for batch in (predicted, truth):
-        if [len(names) for names in batch.labels] != batch.counts.tolist():
-            raise ValueError("matching by label wants labelled boxes on both sides: LabelledBox, or a completion")
-        code = [codes.setdefault(normalise(name), len(codes)) for names in batch.labels for name in names]
-        keys.append((np.repeat(np.arange(len(batch)), batch.counts), np.array(code, dtype=np.int64)))
-    both = [text * max(len(codes), 1) + code for text, code in keys]
-    problems, index = np.unique(np.concatenate(both), return_inverse=True)
-    of_p, of_g = index[: len(both[0])], index[len(both[0]) :]
-    return (
-        problems // max(len(codes), 1),
-        np.argsort(of_p, kind="stable"),
-        np.bincount(of_p, minlength=len(problems)),
-        np.argsort(of_g, kind="stable"),
-        np.bincount(of_g, minlength=len(problems)),
-    )
 
 
 def mean_iou(predicted: Boxes, truth: Boxes) -> float:
