@@ -79,8 +79,12 @@ def run_stage(recipe: StageRecipe, trainer: Trainer | None = None) -> None:
                 f"stage {recipe.stage}: complete already in {stage.path} (run.overwrite=true runs it again)", flush=True
             )
             return
-        with _timed(f"stage {recipe.stage}"):
-            _train_and_measure(recipe, stage, trainer or _sft(), model, corpus)
+        try:
+            with _timed(f"stage {recipe.stage}"):
+                _train_and_measure(recipe, stage, trainer or _sft(), model, corpus)
+        except BaseException as error:
+            stage.fail(error)
+            raise
 
 
 def needs_of(recipe: StageRecipe) -> Needs:

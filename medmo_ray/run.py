@@ -27,6 +27,7 @@ from medmo_ray.config.base import Settings
 from medmo_ray.errors import ConfigError, DataError
 
 COMPLETE = "COMPLETE"
+FAILED = "FAILED"
 NOT_OF_THE_RESULT = frozenset(
     {"run", "cluster", "pool", "checkpoint", "stall_timeout_s", "max_failures", "log_every_steps"}
 )
@@ -103,6 +104,7 @@ class StageDirectory:
         elif found is not None and self.is_complete():
             return False
         self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / FAILED).unlink(missing_ok=True)
         write_text(
             self.path / "recipe.yaml",
             yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
@@ -130,6 +132,11 @@ class StageDirectory:
     def finish(self, **facts: Any) -> None:
         """Mark the stage complete; the mark is the last thing written."""
         write_json(self.path / COMPLETE, {"finished": _now(), **facts})
+
+    def fail(self, error: BaseException) -> None:
+        """Record what ended an attempt; the next one removes the record."""
+        message = f"{type(error).__name__}: {error}"
+        write_json(self.path / FAILED, {"failed": _now(), "error": message[:4000]})
 
     def _differences(self, recipe: Settings, inputs: Mapping[str, str], found: Mapping[str, Any]) -> str:
         file = self.path / "recipe.yaml"
