@@ -27,6 +27,7 @@ class CorpusRecipe(Settings):
     source: Literal["generated", "voc", "masks"] = Field("generated", description="layout of the raw data")
     path: str | None = Field(None, description="folder of the raw data; not for `generated`")
     dataset: str | None = Field(None, description="name in sample ids; unset: the folder's name in lower case")
+    label: str = Field("cell", description="name of the objects, for `masks`, whose files carry no names")
     modality: str = Field("microscopy", description="what the images are, for prompts and tables")
     licence: str = Field("unknown", description="licence of the raw data, recorded with every sample")
     generated: GeneratedImages = GeneratedImages()

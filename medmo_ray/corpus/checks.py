@@ -1,0 +1,172 @@
+"""What makes a raw record unusable: broken images, absurd sizes, boxes that cannot be."""
+
+import hashlib
+import io
+import math
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from medmo_ray.corpus.sample import SampleImage
+from medmo_ray.errors import DataError
+from rewards.boxes import LabelledBox, format_boxes, parse_boxes
+
+MIN_SIDE_PX = 16
+MAX_SIDE_PX = 20_000
+MAX_PIXELS = 100_000_000
+MAX_ASPECT = 100  # Qwen's image processor refuses 200
+
+# What Pillow raises on damaged files, by reading its decoders and by corrupting files (tests/faults).
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+_STORED_FORMATS = {"PNG": "png", "JPEG": "jpeg"}
+_STORED_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+
+
+class Unusable(DataError):
+    """A raw record that becomes no sample.
+
+    Attributes:
+        reason: A few words that many records share; counted.
+        detail: What is particular to this one.
+        excluded: The record is sound but the recipe leaves it out; it does not count as bad.
+    """
+
+    def __init__(self, reason: str, detail: str = "", excluded: bool = False) -> None:
+        super().__init__(reason, detail, excluded)
+        self.reason, self.detail, self.excluded = reason, detail, excluded
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image that decodes, in the form in which it is stored.
+
+    Attributes:
+        image: What the sample holds.
+        pixels: SHA-256 of the decoded pixels: equal for equal pictures, whatever file they came in.
+    """
+
+    image: SampleImage = field(repr=False)
+    pixels: str
+
+
+def check_image(path: str, data: bytes) -> CheckedImage:
+    """Decode an image fully and bring it into a form that every decoder reads.
+
+    PNG and JPEG files of 8 bits are stored as they are. Other formats become PNG; deeper or floating-point images are
+    scaled from their own minimum and maximum to 8 bits.
+
+    Raises:
+        Unusable: Not an image, truncated, or of an absurd size.
+    """
+    picture = _decode(data)
+    encoding = _STORED_FORMATS.get(picture.format or "")
+    if encoding is None or picture.mode not in _STORED_MODES:
+        picture, data, encoding = _as_png(picture)
+    colours = picture.convert("RGB")
+    stored = SampleImage(
+        bytes=data,
+        path=path,
+        width_px=picture.width,
+        height_px=picture.height,
+        format=encoding,
+        sha256=hashlib.sha256(data).hexdigest(),
+        phash=difference_hash(colours),
+    )
+    return CheckedImage(stored, hashlib.sha256(f"{colours.size}".encode() + colours.tobytes()).hexdigest())
+
+
+def _decode(data: bytes) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data))
+            _check_size(*picture.size)
+            picture.load()
+    except Unusable:
+        raise
+    except Image.DecompressionBombError as error:
+        raise Unusable("image too large", str(error)) from error
+    except Image.UnidentifiedImageError as error:
+        raise Unusable("not an image", f"{len(data)} bytes that begin with {data[:8]!r}") from error
+    except _PILLOW_ERRORS as error:
+        raise Unusable("image cannot be decoded", f"{type(error).__name__}: {error}") from error
+    return picture
+
+
+def _check_size(width: int, height: int) -> None:
+    size = f"{width} x {height} px"
+    if min(width, height) < MIN_SIDE_PX:
+        raise Unusable("image too small", f"{size}, at least {MIN_SIDE_PX} px a side are needed")
+    if max(width, height) > MAX_SIDE_PX or width * height > MAX_PIXELS:
+        raise Unusable("image too large", f"{size}, at most {MAX_SIDE_PX} px a side and {MAX_PIXELS} in all")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise Unusable("image too elongated", f"{size}, at most {MAX_ASPECT} times as long as wide")
+
+
+def _as_png(picture: Image.Image) -> tuple[Image.Image, bytes, str]:
+    if picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
+        values = np.asarray(picture).astype(np.float64)
+        low, high = float(values.min()), float(values.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise Unusable("image has values that are no numbers", f"mode {picture.mode}")
+        picture = Image.fromarray(((values - low) * (255 / max(high - low, 1e-12))).round().astype(np.uint8))
+    elif picture.mode not in _STORED_MODES:
+        picture = picture.convert("RGB")
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG")
+    return picture, stream.getvalue(), "png"
+
+
+def difference_hash(picture: Image.Image) -> int:
+    """64-bit difference hash: one bit for each step from left to right on a 9 x 8 grey thumbnail.
+
+    Pictures that look alike differ in few bits, also after resizing or compressing.
+    """
+    grey = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.LANCZOS), dtype=np.int16)
+    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
+
+
+def check_boxes(boxes: tuple[LabelledBox, ...], width: int, height: int, max_boxes: int) -> tuple[LabelledBox, ...]:
+    """Boxes in the order in which answers list them, each checked.
+
+    Args:
+        boxes: Boxes in pixels.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        max_boxes: An image with more is left out.
+
+    Returns:
+        The boxes without exact repeats, by label, then from top to bottom and from left to right.
+
+    Raises:
+        Unusable: No boxes or too many (both: excluded), or one that is degenerate, outside, or has a label that the
+            text form of a box cannot hold.
+    """
+    if not boxes:
+        raise Unusable("no boxes", excluded=True)
+    for label, (x1, y1, x2, y2) in boxes:
+        where = f"{label} [{x1:g}, {y1:g}, {x2:g}, {y2:g}] on {width} x {height} px"
+        if not all(map(math.isfinite, (x1, y1, x2, y2))):
+            raise Unusable("box coordinate is no number", where)
+        if x1 >= x2 or y1 >= y2:
+            raise Unusable("box without area", where)
+        if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
+            raise Unusable("box outside the image", where)
+    ordered = tuple(sorted(dict.fromkeys(boxes), key=_reading_order))
+    if len(ordered) > max_boxes:
+        raise Unusable("too many boxes", f"{len(ordered)}, corpus.max_boxes_per_image is {max_boxes}", excluded=True)
+    if parse_boxes(format_boxes(ordered)).boxes != ordered:
+        raise Unusable("box label cannot be written", f"labels {sorted({label for label, _ in ordered})}")
+    return ordered
+
+
+def _reading_order(labelled: LabelledBox) -> tuple[str, float, float, float, float]:
+    x1, y1, x2, y2 = labelled.box
+    return labelled.label, y1, x1, y2, x2

@@ -1,0 +1,123 @@
+"""Instance masks: every object's pixels are marked, and its box is where they begin and end."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from medmo_ray.corpus.checks import Unusable
+from medmo_ray.corpus.registry import Annotated, Importer, RawImage, RawRecord, files_by_stem, importer
+from rewards.boxes import LabelledBox
+
+_LABEL_FOLDERS = ("labels", "masks")
+
+
+@importer("masks")
+class Masks(Importer):
+    """Two layouts: images/ beside labels/, or one folder for each image.
+
+    * `images/NAME.png` with `labels/NAME.png` (or `masks/`): an image of instance ids, 0 is ground.
+    * `NAME/images/*.png` with `NAME/masks/*.png`: one black-and-white mask for each object (Data Science Bowl 2018).
+    """
+
+    layout = (
+        "folders images and labels (or masks) with files of the same names, where a label image holds instance ids; "
+        "or one folder for each image with images/ and masks/ in it, one mask for each object"
+    )
+
+    def list_records(self) -> list[RawRecord]:
+        records = self._paired() or self._one_folder_each()
+        if not records:
+            raise self.wrong_layout()
+        return records
+
+    def _paired(self) -> list[RawRecord]:
+        images_dir = self.root / "images"
+        masks_dir = next((self.root / name for name in _LABEL_FOLDERS if (self.root / name).is_dir()), None)
+        if masks_dir is None or not images_dir.is_dir():
+            return []
+        images, masks = files_by_stem(images_dir), files_by_stem(masks_dir)
+        records = []
+        for stem in sorted(images.keys() | masks.keys()) if images else ():
+            detail = {}
+            if stem in images:
+                detail["image"] = f"images/{images[stem].name}"
+            if stem in masks:
+                detail["ids"] = f"{masks_dir.name}/{masks[stem].name}"
+            records.append(RawRecord(stem, detail.get("image") or detail["ids"], detail=detail))
+        return records
+
+    def _one_folder_each(self) -> list[RawRecord]:
+        records = []
+        for folder in sorted(self.root.iterdir()):
+            if (folder / "images").is_dir() and (folder / "masks").is_dir():
+                image = next(iter(files_by_stem(folder / "images").values()), None)
+                detail = {"masks": f"{folder.name}/masks"}
+                if image is not None:
+                    detail["image"] = f"{folder.name}/images/{image.name}"
+                records.append(RawRecord(folder.name, detail.get("image") or detail["masks"], detail=detail))
+        return records
+
+    def read(self, record: RawRecord) -> Annotated:
+        detail = record.detail
+        if "image" not in detail:
+            raise Unusable("mask without an image", record.file)
+        if "ids" in detail:
+            masks = [_read_mask(self.root / detail["ids"])]
+            if np.array_equal(np.unique(masks[0]), [0, 255]):
+                raise Unusable(
+                    "mask without instance ids", f"{detail['ids']} is black and white: it marks one object only"
+                )
+        elif "masks" in detail:
+            masks = [_read_mask(path) > 0 for path in files_by_stem(self.root / detail["masks"]).values()]
+        else:
+            raise Unusable("image without a mask", record.file)
+        data = (self.root / record.file).read_bytes()
+        size = _size_of(data)
+        for mask in masks:
+            if mask.shape != size:
+                raise Unusable("mask of another size than its image", f"rows x columns {mask.shape} for {size}")
+        boxes = tuple(LabelledBox(self.recipe.label, box) for mask in masks for box in mask_boxes(mask))
+        return Annotated((RawImage(record.file, data),), boxes)
+
+
+def mask_boxes(mask: NDArray) -> list[tuple[int, int, int, int]]:
+    """The box around each instance of a mask.
+
+    Args:
+        mask: H x W, integer ids (0 is ground) or bool (one instance).
+
+    Returns:
+        (x1, y1, x2, y2) in pixels by ascending id, where x2 and y2 are the edges after the last pixel.
+    """
+    if mask.max(initial=0) > np.iinfo(np.uint16).max:  # find_objects makes a list as long as the largest id
+        mask = np.unique(mask, return_inverse=True)[1].reshape(mask.shape) + (0 if (mask == 0).any() else 1)
+    places = ndimage.find_objects(mask.astype(np.int32))
+    return [(place[1].start, place[0].start, place[1].stop, place[0].stop) for place in places if place is not None]
+
+
+def _read_mask(path: Path) -> NDArray:
+    """H x W; an image with colours counts as a mask only if its channels are equal."""
+    try:
+        with Image.open(path) as picture:
+            mask = np.asarray(picture)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise Unusable("mask cannot be decoded", f"{path.name}: {error}") from error
+    if mask.ndim == 3:
+        colours = mask[:, :, :3]
+        if (colours != colours[:, :, :1]).any():
+            raise Unusable("mask without instance ids", f"{path.name} is a colour image")
+        mask = colours[:, :, 0]
+    return mask
+
+
+def _size_of(data: bytes) -> tuple[int, int]:
+    """(height, width) from the header alone; the checks decode the image."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.height, picture.width
+    except (OSError, SyntaxError, ValueError) as error:
+        raise Unusable("not an image", str(error)) from error

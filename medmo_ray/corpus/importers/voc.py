@@ -1,0 +1,80 @@
+"""Pascal VOC: an XML file with boxes beside every image, and lists of names for the splits.
+
+Source: the VOC2012 development kit. Corners are taken as the file has them: the tools that write VOC today (LabelImg,
+CVAT) count from 0 and put the lower right corner after the last pixel, while the kit itself counted pixels from 1.
+"""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from medmo_ray.corpus.checks import Unusable
+from medmo_ray.corpus.registry import Annotated, Importer, RawImage, RawRecord, files_by_stem, importer
+from rewards.boxes import LabelledBox
+
+_SPLIT_LISTS = {"train": "train", "val": "train", "trainval": "train", "test": "held_out"}
+
+
+@importer("voc")
+class Voc(Importer):
+    """JPEGImages/*.jpg (or png …), Annotations/*.xml and, if there, ImageSets/Main/{train,val,trainval,test}.txt."""
+
+    layout = "folders JPEGImages (images) and Annotations (one .xml of the same name for each image)"
+
+    def list_records(self) -> list[RawRecord]:
+        images_dir, boxes_dir = self.root / "JPEGImages", self.root / "Annotations"
+        if not (images_dir.is_dir() and boxes_dir.is_dir()):
+            raise self.wrong_layout()
+        images, boxes = files_by_stem(images_dir), files_by_stem(boxes_dir, (".xml",))
+        if not images:
+            raise self.wrong_layout()
+        splits = self._splits()
+        records = []
+        for stem in sorted(images.keys() | boxes.keys()):
+            detail = {"split": splits[stem]} if stem in splits else {}
+            if stem in images:
+                detail["image"] = f"JPEGImages/{images[stem].name}"
+            if stem in boxes:
+                detail["annotation"] = f"Annotations/{boxes[stem].name}"
+            records.append(RawRecord(stem, detail.get("image") or detail["annotation"], detail=detail))
+        return records
+
+    def read(self, record: RawRecord) -> Annotated:
+        detail = record.detail
+        if "image" not in detail:
+            raise Unusable("annotation without an image", record.file)
+        if "annotation" not in detail:
+            raise Unusable("image without an annotation", record.file)
+        boxes = _read_boxes(self.root / detail["annotation"])
+        image = RawImage(record.file, (self.root / record.file).read_bytes())
+        return Annotated((image,), boxes, split=detail.get("split"))
+
+    def _splits(self) -> dict[str, str]:
+        """The dataset's own split of each name; without a test list it has none to respect."""
+        folder = self.root / "ImageSets" / "Main"
+        if not (folder / "test.txt").is_file():
+            return {}
+        splits: dict[str, str] = {}
+        for name, split in _SPLIT_LISTS.items():  # test last: a name in two lists is held out
+            path = folder / f"{name}.txt"
+            if path.is_file():
+                splits |= {words[0]: split for line in path.read_text().splitlines() if (words := line.split())}
+        return splits
+
+
+def _read_boxes(path: Path) -> tuple[LabelledBox, ...]:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise Unusable("annotation cannot be read", f"{path.name}: {error}") from error
+    boxes = []
+    for thing in root.iter("object"):
+        label = (thing.findtext("name") or "").strip()
+        corners = [thing.findtext(f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
+        try:
+            x1, y1, x2, y2 = (float(corner or "") for corner in corners)
+        except ValueError as error:
+            raise Unusable("annotation cannot be read", f"{path.name}: corners {corners} of {label!r}") from error
+        if not label:
+            raise Unusable("annotation cannot be read", f"{path.name}: an object without a name")
+        boxes.append(LabelledBox(label, (x1, y1, x2, y2)))
+    return tuple(boxes)

@@ -1,0 +1,179 @@
+"""Layouts of raw data and the importers that read them. A new layout is one file in `importers/`.
+
+An importer does two things: it lists the raw records of a folder cheaply, and it turns one record into images with their
+annotation. Both run again when a build is resumed, so both must give the same for the same files.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from medmo_ray.config.corpus import CorpusRecipe
+from medmo_ray.errors import ConfigError, DataError
+from rewards.boxes import LabelledBox
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class RawRecord:
+    """Where one raw record lies.
+
+    Attributes:
+        key: Its native id, unique in the dataset.
+        file: The file it is found by, relative to the raw data's folder.
+        row: Row in that file; 0 where the file is the record.
+        detail: Whatever the importer needs besides.
+    """
+
+    key: str
+    file: str
+    row: int = 0
+    detail: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """An encoded image as found, and its path relative to the raw data's folder."""
+
+    path: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One raw record, read: images and what is known about them.
+
+    Attributes:
+        images: The images; boxes lie on the first.
+        boxes: Objects, in pixels of the first image.
+        conversation: Question and answer in turn, where the dataset has text of its own instead of boxes.
+        split: The dataset's own split, "train" or "held_out"; None where it has none.
+    """
+
+    images: tuple[RawImage, ...]
+    boxes: tuple[LabelledBox, ...] = ()
+    conversation: tuple[str, ...] = ()
+    split: str | None = None
+    patient_id: str | None = None
+    study_id: str | None = None
+    body_system: str | None = None
+
+
+class Importer(ABC):
+    """Reads one layout of raw data.
+
+    Attributes:
+        layout: The layout in words, for messages.
+        access: How such data is had, recorded with every sample.
+    """
+
+    layout: ClassVar[str]
+    access: ClassVar[str] = "local files"
+
+    def __init__(self, recipe: CorpusRecipe) -> None:
+        self.recipe = recipe
+        self.root = Path(recipe.path or ".").expanduser().resolve()
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset in sample ids."""
+        return self.recipe.dataset or self.root.name.lower()
+
+    @abstractmethod
+    def list_records(self) -> list[RawRecord]:
+        """The raw records, without opening images.
+
+        Raises:
+            DataError: The folder is missing, empty or laid out otherwise.
+        """
+
+    @abstractmethod
+    def read(self, record: RawRecord) -> Annotated:
+        """One record with its images.
+
+        Raises:
+            checks.Unusable: The record cannot become a sample; says why.
+        """
+
+    def wrong_layout(self) -> DataError:
+        """The error for a folder that holds something else: what was found and what is expected."""
+        return DataError(
+            f"{self.root} holds no {self.recipe.source} data. Found: {describe_folder(self.root)}. Expected: {self.layout}. "
+            "Set corpus.path to the folder that holds these, or corpus.source to the layout you have "
+            f"({', '.join(sorted(importers()))})."
+        )
+
+
+_IMPORTERS: dict[str, type[Importer]] = {}
+
+
+def importer(name: str) -> Callable[[type[Importer]], type[Importer]]:
+    """Register an importer as `corpus.source=name`."""
+
+    def register(cls: type[Importer]) -> type[Importer]:
+        _IMPORTERS[name] = cls
+        return cls
+
+    return register
+
+
+def importers() -> dict[str, type[Importer]]:
+    """Every registered importer by its name."""
+    package = importlib.import_module("medmo_ray.corpus.importers")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return dict(_IMPORTERS)
+
+
+def open_source(recipe: CorpusRecipe) -> Importer:
+    """The importer of a recipe, its folder checked.
+
+    Raises:
+        ConfigError: No importer of that name, or a dataset name that ids cannot hold.
+        DataError: The folder is missing or empty.
+    """
+    known = importers()
+    if recipe.source not in known:
+        raise ConfigError(f"corpus.source is {recipe.source!r}; the importers are {', '.join(sorted(known))}.")
+    source = known[recipe.source](recipe)
+    if not source.dataset or set(source.dataset) & set(":/\\\n"):
+        raise ConfigError(f"Dataset name {source.dataset!r} is empty or has one of : / \\ in it: set corpus.dataset.")
+    if recipe.path is not None:
+        _check_folder(source.root)
+    return source
+
+
+def _check_folder(root: Path) -> None:
+    if not root.exists():
+        near = next(parent for parent in root.parents if parent.exists())
+        raise DataError(
+            f"The raw data's folder {root} does not exist. The nearest that does is {near}, with {describe_folder(near)}. "
+            "Set corpus.path; a relative path starts at the working directory, which in a submitted job is the job's copy."
+        )
+    if not root.is_dir():
+        raise DataError(f"corpus.path={root} is a file; it must be the folder that holds the raw data.")
+    if not any(root.iterdir()):
+        raise DataError(f"The raw data's folder {root} is empty. Set corpus.path to the folder that holds the data.")
+
+
+def describe_folder(folder: Path) -> str:
+    """What a folder holds, in one line: folders by name and files by suffix."""
+    folders = sorted(p.name for p in folder.iterdir() if p.is_dir())
+    suffixes = Counter(p.suffix.lower() or "no suffix" for p in folder.iterdir() if p.is_file())
+    names = ", ".join(folders[:_SHOWN]) + (", …" if len(folders) > _SHOWN else "")
+    parts = [f"{len(folders)} folders ({names})"] if folders else []
+    parts += [f"{count} files ({suffix})" for suffix, count in suffixes.most_common(_SHOWN)]
+    return ", ".join(parts) or "nothing"
+
+
+def files_by_stem(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
+    """Files with one of the suffixes by their name without it; hidden files are left out."""
+    found = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    return {path.stem: path for path in found}
