@@ -46,7 +46,7 @@ def bbox_reward(
     lambda_fn: float = 0.0,
     lambda_fp: float = 0.0,
     *,
-    matching: Matching = "any",
+    matching: Matching = "label_free",
     image_size: tuple[float, float] | None = None,
     grammar: Grammar = "medmo",
 ) -> float:
@@ -57,7 +57,7 @@ def bbox_reward(
         truth: boxes [G, 4] or labelled boxes.
         lambda_fn: penalty for each true box without a partner (equation 5).
         lambda_fp: penalty for each predicted box without a partner (equation 5).
-        matching: "any" pairs boxes whatever their labels, as in the paper; "label" only boxes of one label.
+        matching: "label_free" pairs boxes whatever their labels, as in the paper; "per_label" only boxes of one label.
         image_size: width and height to normalise L1 with; None takes the extents of the true boxes, as in the paper.
         grammar: how boxes are written in a completion.
 
@@ -75,7 +75,7 @@ def bbox_rewards(
     lambda_fn: float = 0.0,
     lambda_fp: float = 0.0,
     *,
-    matching: Matching = "any",
+    matching: Matching = "label_free",
     image_sizes: Sequence[tuple[float, float]] | None = None,
     grammar: Grammar = "medmo",
 ) -> NDArray[np.float64]:
@@ -91,7 +91,7 @@ def batch_rewards(
     truth: BoxBatch,
     lambda_fn: float = 0.0,
     lambda_fp: float = 0.0,
-    matching: Matching = "any",
+    matching: Matching = "label_free",
     image_sizes: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Float64 [N]: the reward of each text of a batch; `image_sizes` is [N, 2], width and height."""

@@ -27,7 +27,7 @@ from rewards.grammars import (
     number,
 )
 
-Grammar = Literal["medmo", "qwen3vl", "qwen_tokens", "medsg"]
+Grammar = Literal["medmo", "qwen_json", "qwen_tags", "medsg"]
 
 
 class LabelledBox(NamedTuple):
@@ -115,7 +115,7 @@ def summarise(reading: Reading) -> tuple[str, ...]:
 def format_boxes(boxes: Iterable[LabelledBox | tuple[str, Corners]], grammar: Grammar = "medmo") -> str:
     """Writes boxes so that `parse_boxes` reads them back exactly.
 
-    Boxes of one label come together, in the order in which the labels are first seen (`medmo`, `qwen_tokens`); labels
+    Boxes of one label come together, in the order in which the labels are first seen (`medmo`, `qwen_tags`); labels
     lose what would be read as punctuation around them. Whole numbers are written without a decimal point.
 
     Raises:

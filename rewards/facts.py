@@ -26,9 +26,10 @@ NEUTRAL = 0.5
 
 def factuality(report: str, reference: str) -> float:
     """R_facts of one report, in [0, 1]."""
-    stated, wanted = read_findings(report), read_findings(reference)
+    wanted = read_findings(reference)
     if not wanted:
         return NEUTRAL
+    stated = read_findings(report)
     alike = sum(stated.get(label) is present for label, present in wanted.items())
     opposite = sum(stated.get(label) is (not present) for label, present in wanted.items())
     missed = sum(present and label not in stated for label, present in wanted.items())

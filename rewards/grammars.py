@@ -4,8 +4,8 @@ The readers take any text in linear time: each pattern uses possessive quantifie
 They never raise; what cannot be read is named in `Reading.problems`.
 
 medmo        `label <box>[[x1, y1, x2, y2], …]</box>`, one line a label. Source: MedMO's sample output.
-qwen3vl      a JSON list of `{"bbox_2d": [x1, y1, x2, y2], "label": "…"}`. Source: Qwen3-VL, grounding cookbook.
-qwen_tokens  `<|object_ref_start|>label<|object_ref_end|><|box_start|>(x1,y1),(x2,y2)<|box_end|>`. Source: Qwen2-VL.
+qwen_json      a JSON list of `{"bbox_2d": [x1, y1, x2, y2], "label": "…"}`. Source: Qwen3-VL, grounding cookbook.
+qwen_tags  `<|object_ref_start|>label<|object_ref_end|><|box_start|>(x1,y1),(x2,y2)<|box_end|>`. Source: Qwen2-VL.
 medsg        `[x1, y1, x2, y2]` or `(x1,y1),(x2,y2)`, without labels. Source: MedSG-Bench and MedSG-188K.
 """
 
@@ -130,7 +130,7 @@ def read_medmo(text: str) -> Reading:
     return Reading(labels, corners, problems, num_whole, num_broken + strays)
 
 
-def read_qwen3vl(text: str) -> Reading:
+def read_qwen_json(text: str) -> Reading:
     """Reads every JSON object that has a `bbox_2d`, also in a list that was cut off."""
     labels: list[str] = []
     corners: list[Corners] = []
@@ -160,7 +160,7 @@ def _json_string(literal: str) -> str:
         return literal[1:-1][:MAX_LABEL_CHARS]
 
 
-def read_qwen_tokens(text: str) -> Reading:
+def read_qwen_tags(text: str) -> Reading:
     """Reads `(x1,y1),(x2,y2)` with or without the special tokens around it, which decoding may have dropped.
 
     A box without a name of its own carries the one before it, as in Qwen-VL.
@@ -220,13 +220,13 @@ def write_medmo(boxes: Iterable[tuple[str, Corners]]) -> str:
     )
 
 
-def write_qwen3vl(boxes: Iterable[tuple[str, Corners]]) -> str:
+def write_qwen_json(boxes: Iterable[tuple[str, Corners]]) -> str:
     """A JSON list in a code fence, one object a line."""
     items = (f'\t{{"bbox_2d": {_list(box)}, "label": {json.dumps(label)}}}' for label, box in boxes)
     return "```json\n[\n" + ",\n".join(items) + "\n]\n```"
 
 
-def write_qwen_tokens(boxes: Iterable[tuple[str, Corners]]) -> str:
+def write_qwen_tags(boxes: Iterable[tuple[str, Corners]]) -> str:
     """The label between `object_ref` tokens, then each of its boxes between `box` tokens."""
     return "".join(
         f"<|object_ref_start|>{label}<|object_ref_end|>"
@@ -242,13 +242,13 @@ def write_medsg(boxes: Iterable[tuple[str, Corners]]) -> str:
 
 READERS: dict[str, Callable[[str], Reading]] = {
     "medmo": read_medmo,
-    "qwen3vl": read_qwen3vl,
-    "qwen_tokens": read_qwen_tokens,
+    "qwen_json": read_qwen_json,
+    "qwen_tags": read_qwen_tags,
     "medsg": read_medsg,
 }
 WRITERS: dict[str, Callable[[Iterable[tuple[str, Corners]]], str]] = {
     "medmo": write_medmo,
-    "qwen3vl": write_qwen3vl,
-    "qwen_tokens": write_qwen_tokens,
+    "qwen_json": write_qwen_json,
+    "qwen_tags": write_qwen_tags,
     "medsg": write_medsg,
 }

@@ -16,7 +16,7 @@ from rewards.batch import BoxBatch
 from rewards.geometry import assign, pairwise
 from rewards.labels import normalise
 
-Matching = Literal["any", "label"]
+Matching = Literal["label_free", "per_label"]
 Extent = Literal["truth", "image"]
 
 MATCH_L1, MATCH_GIOU = 5.0, 2.0  # weights of the matching cost, equation 2
@@ -37,7 +37,7 @@ class Matches(NamedTuple):
 def match(
     predicted: BoxBatch,
     truth: BoxBatch,
-    matching: Matching = "any",
+    matching: Matching = "label_free",
     image_sizes: NDArray[np.float64] | None = None,
 ) -> Matches:
     """The matching of least cost (equation 2) of every text of a batch.
@@ -51,7 +51,7 @@ def match(
         raise ValueError(f"unknown matching {matching!r}: choose one of {', '.join(get_args(Matching))}")
     scale = _l1_scale(truth, image_sizes)
     text, boxes_p, num_p, boxes_g, num_g = (
-        _problems_by_text(predicted, truth) if matching == "any" else _problems_by_label(predicted, truth)
+        _problems_by_text(predicted, truth) if matching == "label_free" else _problems_by_label(predicted, truth)
     )
     start_p, start_g = np.cumsum(num_p) - num_p, np.cumsum(num_g) - num_g
     shapes = num_p * (num_g.max(initial=0) + 1) + num_g

@@ -28,10 +28,11 @@ class RewardSettings:
     given, are `weights={"bbox": 1, "label": 1, "tags": 1, "overlong": 1}`.
 
     Attributes:
-        weights: weight of each term by its registered name; terms that are not named are not computed.
+        weights: weight of each term by its registered name. A term of weight 0 is reported and does not count; one that
+            is not named is not computed.
         lambda_fn: penalty for a true box without a partner; the paper's default is 0.
         lambda_fp: penalty for a predicted box without a partner; the paper's default is 0.
-        matching: "any" (the paper) or "label".
+        matching: "label_free" (the paper) or "per_label".
         extent: "truth" normalises L1 by the extents of the true boxes (the paper), "image" by those of the image.
         grammar: how boxes are written in a completion.
         max_tokens: length at which a completion is cut; the paper's stage 4 has 1,024.
@@ -44,7 +45,7 @@ class RewardSettings:
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     lambda_fn: float = 0.0
     lambda_fp: float = 0.0
-    matching: Matching = "any"
+    matching: Matching = "label_free"
     extent: Extent = "truth"
     grammar: Grammar = "medmo"
     max_tokens: int = 1024
