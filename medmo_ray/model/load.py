@@ -29,7 +29,7 @@ def load_model(path: str | Path, settings: ModelSettings) -> Qwen3VLForCondition
     Raises:
         ConfigError: when `path` is no complete Qwen3-VL checkpoint, or this machine cannot run it as asked.
     """
-    _check_torch(torch.__version__)
+    check_torch(torch.__version__)
     check_checkpoint(path)
     model, loading = Qwen3VLForConditionalGeneration.from_pretrained(
         path,
@@ -134,7 +134,7 @@ def _check_weights(directory: Path) -> None:
         )
 
 
-def _check_torch(version: str) -> None:
+def check_torch(version: str) -> None:
     """Refuse torch 2.9: its Conv3d makes Qwen3-VL's patch embedding 4 to 20 times slower (pytorch#166122)."""
     if version.startswith("2.9."):
         raise ConfigError(f"torch {version} runs Qwen3-VL 4 to 20 times slower than 2.8 or 2.11: install torch 2.11")
