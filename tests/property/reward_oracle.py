@@ -7,8 +7,9 @@ Source: MedMO supplementary 1.1, equations 1 to 6. Two things that the equations
 
 * L1 is clamped inside the score (step 2, equation 3) and not in the matching cost (equation 2), although equation 7,
   which expands the base, prints it without the clamp.
-* GIoU of two boxes without area is 0/0. The authors of GIoU (Rezatofighi et al., `box_giou` of their darknet) take the
-  IoU as 0 where the union is empty and the enclosing-box term as 0 where the enclosing box is empty; so does this file.
+* GIoU of two boxes without area is 0/0. The IoU is taken as 1 where they are the same box, as for any two equal boxes
+  with area, and otherwise as 0; the enclosing-box term is 0 where the enclosing box is empty. (The code of GIoU's
+  authors, `box_giou` in their darknet, has IoU 0 for equal boxes too: a perfect prediction would score 6/7.)
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def exact_giou(a: Box, b: Box) -> Fraction:
     overlap = max(Fraction(0), min(ax2, bx2) - max(ax1, bx1)) * max(Fraction(0), min(ay2, by2) - max(ay1, by1))
     union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - overlap
     hull = (max(ax2, bx2) - min(ax1, bx1)) * (max(ay2, by2) - min(ay1, by1))
-    iou = overlap / union if union else Fraction(0)
+    iou = overlap / union if union else Fraction(list(a) == list(b))
     return iou - ((hull - union) / hull if hull else Fraction(0))
 
 

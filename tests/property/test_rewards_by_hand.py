@@ -55,9 +55,11 @@ def test_worked_example(reward: Reward) -> None:
     assert reward(predicted, truth, lambda_fn=0.1) == pytest.approx(71 / 84, abs=TOLERANCE)
 
 
-@pytest.mark.parametrize("truth", [[[0, 0, 1, 1]], [[5, 6, 70, 80], [0, 0, 3, 4]], [[0.125, 0.25, 0.5, 0.75]]])
+@pytest.mark.parametrize(
+    "truth", [[[0, 0, 1, 1]], [[5, 6, 70, 80], [0, 0, 3, 4]], [[0.125, 0.25, 0.5, 0.75]], [[5, 6, 5, 9], [2, 2, 2, 2]]]
+)
 def test_perfect_prediction_is_one(reward: Reward, truth: Boxes) -> None:
-    """L1 = 0 and GIoU = 1 for each pair, whatever the order: every score is (5 + 2) / 7."""
+    """L1 = 0 and GIoU = 1 for each pair, whatever the order and the area: every score is (5 + 2) / 7."""
     assert reward(truth, truth, lambda_fn=1.0, lambda_fp=1.0) == pytest.approx(1.0, abs=TOLERANCE)
     assert reward(truth[::-1], truth) == pytest.approx(1.0, abs=TOLERANCE)
 
@@ -181,7 +183,7 @@ def test_one_prediction_serves_one_truth(reward: Reward) -> None:
     ],
 )
 def test_boxes_without_area(reward: Reward, predicted: Boxes, truth: Boxes, expected: float) -> None:
-    """0/0 in an IoU or in a hull term counts as 0, as in the code of GIoU's authors."""
+    """0/0 is 0 in a hull term, and in an IoU unless the two boxes are the same: a reading, the paper being silent."""
     assert reward(predicted, truth) == pytest.approx(expected, abs=TOLERANCE)
 
 
