@@ -173,7 +173,7 @@ def _tiny_model(recipe: StageRecipe, directory: Path, corpus: Path) -> Path:
     if record.is_file() and json.loads(record.read_text(encoding="utf-8")) == wanted:
         return directory
     texts = (
-        message["content"] for sample in read_samples(corpus, split="train", limit=2000) for message in sample.messages
+        message["content"] for sample in read_samples(corpus, split="train", limit=2000) for message in sample.turns
     )
     build_tiny_model(directory, texts, tiny, recipe.run.seed)
     write_json(record, wanted)
