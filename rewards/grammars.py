@@ -3,10 +3,10 @@
 The readers take any text in linear time: each pattern uses possessive quantifiers, so that no text makes one backtrack.
 They never raise; what cannot be read is named in `Reading.problems`.
 
-medmo        `label <box>[[x1, y1, x2, y2], …]</box>`, one line a label. Source: MedMO's sample output.
-qwen_json      a JSON list of `{"bbox_2d": [x1, y1, x2, y2], "label": "…"}`. Source: Qwen3-VL, grounding cookbook.
+medmo      `label <box>[[x1, y1, x2, y2], …]</box>`, one line a label. Source: MedMO's sample output.
+qwen_json  a JSON list of `{"bbox_2d": [x1, y1, x2, y2], "label": "…"}`. Source: Qwen3-VL, grounding cookbook.
 qwen_tags  `<|object_ref_start|>label<|object_ref_end|><|box_start|>(x1,y1),(x2,y2)<|box_end|>`. Source: Qwen2-VL.
-medsg        `[x1, y1, x2, y2]` or `(x1,y1),(x2,y2)`, without labels. Source: MedSG-Bench and MedSG-188K.
+medsg      `[x1, y1, x2, y2]` or `(x1,y1),(x2,y2)`, without labels. Source: MedSG-Bench and MedSG-188K.
 """
 
 import json

@@ -17,7 +17,7 @@ from rewards.batch import BoxBatch, box_batch
 from rewards.matching import Matches, match
 from rewards.records import RewardSettings, Truth
 
-_NOT_TERMS = {"pool", "pool_cli"}  # they import Ray
+_NOT_TERMS = "rewards.pool"  # the pool imports Ray
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,6 @@ def reward(name: str) -> Callable[[Term], Term]:
 def reward_terms() -> dict[str, Term]:
     """Every registered term by name, sorted; imports each file of this package that may hold one."""
     for module in pkgutil.iter_modules(rewards.__path__, prefix="rewards."):
-        if module.name.removeprefix("rewards.") not in _NOT_TERMS:
+        if not module.name.startswith(_NOT_TERMS):
             importlib.import_module(module.name)
     return dict(sorted(_TERMS.items()))

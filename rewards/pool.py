@@ -1,0 +1,27 @@
+"""The pool of reward actors: a Ray Serve application of its own, scaled while a run goes on.
+
+The application `rewards` has one deployment, `RewardScorer`, without HTTP: callers hold a handle. Its number of replicas
+is set from outside (Serve's external scaler), so that a change of it keeps the replicas there are and loses no call.
+
+    deploy(RewardSettings(), num_replicas=4)        # once, by the job driver or by `jobs/scale_rewards.py`
+    scores = await connect().score(requests)        # anywhere in the cluster
+    scale(16)                                       # while it runs
+
+A call that does not come back is tried again on another replica; each request gets exactly one score. When the whole
+pool is gone, callers wait for it, say so in the log, and give up with `PoolGoneError` after `wait_for_pool_s`.
+"""
+
+from rewards.pool_client import PoolGoneError, RewardPool, connect
+from rewards.pool_control import PoolError, PoolStatus, deploy, scale, shutdown, status
+
+__all__ = [
+    "PoolError",
+    "PoolGoneError",
+    "PoolStatus",
+    "RewardPool",
+    "connect",
+    "deploy",
+    "scale",
+    "shutdown",
+    "status",
+]

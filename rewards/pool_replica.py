@@ -1,0 +1,135 @@
+"""What runs inside the reward pool: the replica, a thin shell around `Scorer`, and the meter that adds up what they did."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util import metrics
+
+from rewards.records import RewardSettings, Score, ScoreRequest
+from rewards.scorer import Scorer
+
+METER = "reward_pool_meter"
+NAMESPACE = "rewards"
+WINDOW_S = 30.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the pool has done, in all and over the last `WINDOW_S` seconds.
+
+    Attributes:
+        num_scored: completions scored since the pool was deployed.
+        num_failed: completions of these that could not be scored (`Score.failed`).
+        num_unreadable: completions of these with a problem in their text.
+        per_s: completions scored per second, in the window.
+        queue_delay_s: mean time a call waited between caller and replica, in the window; clocks of nodes that differ
+            show up here.
+        busy_s: seconds that replicas spent scoring, in the window.
+    """
+
+    num_scored: int = 0
+    num_failed: int = 0
+    num_unreadable: int = 0
+    per_s: float = 0.0
+    queue_delay_s: float = 0.0
+    busy_s: float = 0.0
+
+
+class Meter:
+    """Adds up the calls of all replicas; it outlives each of them."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._scored = self._failed = self._unreadable = 0
+        self._calls: deque[tuple[float, int, float, float]] = deque()
+
+    def add(self, num_scored: int, num_failed: int, num_unreadable: int, delay_s: float, busy_s: float) -> None:
+        self._scored += num_scored
+        self._failed += num_failed
+        self._unreadable += num_unreadable
+        self._calls.append((time.monotonic(), num_scored, delay_s, busy_s))
+        self._forget()
+
+    def load(self) -> Load:
+        self._forget()
+        calls = self._calls
+        return Load(
+            self._scored,
+            self._failed,
+            self._unreadable,
+            sum(call[1] for call in calls) / WINDOW_S,
+            sum(call[2] for call in calls) / len(calls) if calls else 0.0,
+            sum(call[3] for call in calls),
+        )
+
+    def version(self) -> str:
+        """`Scorer.version` that the pool was deployed with."""
+        return self._version
+
+    def _forget(self) -> None:
+        while self._calls and self._calls[0][0] < time.monotonic() - WINDOW_S:
+            self._calls.popleft()
+
+
+def start_meter(version: str) -> Any:
+    """The meter of a new pool, in place of the one before it."""
+    stop_meter()
+    options = {"name": METER, "namespace": NAMESPACE, "lifetime": "detached", "num_cpus": 0, "max_restarts": -1}
+    return ray.remote(Meter).options(**options).remote(version)
+
+
+def find_meter() -> Any | None:
+    """The meter of the running pool, if there is one."""
+    try:
+        return ray.get_actor(METER, namespace=NAMESPACE)
+    except ValueError:  # Ray's word for a name that no actor has
+        return None
+
+
+def stop_meter() -> None:
+    meter = find_meter()
+    if meter is not None:
+        ray.kill(meter, no_restart=True)
+
+
+class RewardScorer:
+    """One replica of the pool."""
+
+    def __init__(self, settings_json: str) -> None:
+        self._scorer = Scorer(RewardSettings.from_json(settings_json))
+        self._meter = find_meter()
+        self._completions = metrics.Counter("reward_completions", "Completions scored.")
+        self._failures = metrics.Counter("reward_failures", "Completions that could not be scored.")
+        self._unreadable = metrics.Counter("reward_unreadable", "Completions with a problem in their text.")
+        self._delay = metrics.Histogram(
+            "reward_queue_delay_s",
+            "Time between the caller and the replica.",
+            boundaries=[0.001, 0.01, 0.1, 1, 10, 100],
+        )
+        self._mean = metrics.Gauge("reward_mean", "Mean reward of the completions of the last call.")
+
+    async def score(self, requests: Sequence[ScoreRequest], sent_at: float) -> list[Score]:
+        """Scores one call; `sent_at` is the caller's clock, `time.time()`."""
+        delay_s, started = max(0.0, time.time() - sent_at), time.perf_counter()
+        scores = self._scorer.score(requests)
+        num_failed = sum(score.failed for score in scores)
+        num_unreadable = sum(bool(score.problems) for score in scores)
+        counted = ((self._completions, len(scores)), (self._failures, num_failed), (self._unreadable, num_unreadable))
+        for counter, count in counted:
+            if count:
+                counter.inc(count)
+        self._delay.observe(delay_s)
+        totals = [score.total for score in scores if not score.failed]
+        if totals:
+            self._mean.set(sum(totals) / len(totals))
+        if self._meter is not None:
+            self._meter.add.remote(len(scores), num_failed, num_unreadable, delay_s, time.perf_counter() - started)
+        return scores
+
+    async def version(self) -> str:
+        """`Scorer.version` of this replica."""
+        return self._scorer.version
