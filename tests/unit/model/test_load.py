@@ -98,6 +98,6 @@ def test_flash_attention_needs_a_gpu() -> None:
 
 
 def test_the_slow_torch_is_refused() -> None:
-    with pytest.raises(ConfigError, match="install torch 2.11"):
+    with pytest.raises(ConfigError, match=r"install torch 2\.11"):
         load.check_torch("2.9.1+cu128")
     load.check_torch("2.11.0")
