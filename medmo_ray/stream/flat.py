@@ -1,0 +1,63 @@
+"""Several arrays in one buffer: written once, shipped through Ray's object store, read without a copy."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+_ALIGN = 64
+_LENGTH_BYTES = 8
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def allocate(spec: Mapping[str, tuple[str, tuple[int, ...]]]) -> tuple[NDArray[np.uint8], Arrays]:
+    """A buffer for arrays of these types and shapes, and the arrays as views into it, not initialised.
+
+    Args:
+        spec: name → (numpy type, shape).
+    """
+    header, offset = [], 0
+    for name, (kind, shape) in spec.items():
+        header.append([name, kind, list(shape), offset])
+        offset += _aligned(math.prod(shape) * np.dtype(kind).itemsize)
+    text = json.dumps(header).encode()
+    base = _aligned(_LENGTH_BYTES + len(text))
+    buffer = np.empty(base + offset, np.uint8)
+    buffer[:_LENGTH_BYTES] = np.frombuffer(len(text).to_bytes(_LENGTH_BYTES, "little"), np.uint8)
+    buffer[_LENGTH_BYTES : _LENGTH_BYTES + len(text)] = np.frombuffer(text, np.uint8)
+    return buffer, _views(buffer, header, base)
+
+
+def arrays(buffer: NDArray[np.uint8]) -> Arrays:
+    """The arrays of a buffer that `allocate` laid out: views, read-only if the buffer is."""
+    length = int.from_bytes(buffer[:_LENGTH_BYTES].tobytes(), "little")
+    header = json.loads(buffer[_LENGTH_BYTES : _LENGTH_BYTES + length].tobytes())
+    return _views(buffer, header, _aligned(_LENGTH_BYTES + length))
+
+
+def to_cell(buffer: NDArray[np.uint8]) -> pa.Array:
+    """The buffer as an Arrow column of one value, without a copy."""
+    offsets = pa.py_buffer(np.array([0, buffer.nbytes], np.int64))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(buffer)])
+
+
+def from_cell(cell: pa.Scalar) -> NDArray[np.uint8]:
+    """The buffer behind a value of an Arrow column, without a copy."""
+    return np.frombuffer(cell.as_buffer(), np.uint8)
+
+
+def _views(buffer: NDArray[np.uint8], header: list[list[Any]], base: int) -> Arrays:
+    found: Arrays = {}
+    for name, kind, shape, offset in header:
+        size = math.prod(shape) * np.dtype(kind).itemsize
+        found[name] = buffer[base + offset : base + offset + size].view(kind).reshape(shape)
+    return found
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGN) * _ALIGN

@@ -1,0 +1,191 @@
+"""The plan as a stream: Ray Data reads and encodes on the nodes' CPUs, each rank takes its micro-batches in order.
+
+Two stages. The first reads a window and sends its micro-batches on as raw bytes, one row each; the second, a pool of
+actors, makes one micro-batch at a time into a flat buffer. Ray Data keeps the order, and `streaming_split` deals rows
+out one by one, so rank r of W meets micro-batches r, r + W, r + 2W … of the plan. Each rank checks the number of every
+one that it takes: an order that broke stops the run, it never drifts.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from medmo_ray.config.sft import SftRecipe
+from medmo_ray.errors import TrainingError
+from medmo_ray.stream.flat import Arrays, arrays, from_cell, to_cell
+
+NOTHING = -1
+"""Number of an empty micro-batch: a rank's turn in a round for which the step has none left."""
+PREFETCHED = 2
+"""Micro-batches that wait, decoded, beside each rank."""
+
+
+@dataclass(frozen=True)
+class StreamSource:
+    """What the reading side has to know; small, and pickled into its tasks.
+
+    Attributes:
+        recipe: of the stage.
+        model: directory with the tokenizer.
+        corpus: directory with the manifest.
+        world_size: ranks that the stream is dealt to.
+        cursor: micro-batches that are consumed already.
+    """
+
+    recipe: SftRecipe
+    model: Path
+    corpus: Path
+    world_size: int
+    cursor: int
+
+
+class _Read:
+    """Stage 1: window → its micro-batches as raw rows."""
+
+    def __init__(self, source: StreamSource) -> None:
+        self._source = source
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
+        from medmo_ray.stream.read import training_rows
+
+        source = self._source
+        rows = training_rows(source.corpus, source.recipe)
+        for index in batch["window"].tolist():
+            for number, table in rows.micro_batches(rows.plan.windows[index], source.cursor):
+                yield _numbered(number, _ipc(table))
+                for _ in range(rows.plan.padding_after(number, source.world_size)):
+                    yield _numbered(NOTHING, _ipc(table.slice(0, 0)))
+
+
+class _Encode:
+    """Stage 2: raw rows → one flat buffer."""
+
+    def __init__(self, source: StreamSource) -> None:
+        from medmo_ray.corpus.manifest import Manifest
+        from medmo_ray.stream.batch import BatchEncoder
+
+        frame = Manifest.load(source.corpus).frame
+        self._encoder = BatchEncoder(source.model, frame, source.recipe.data)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        with pa.ipc.open_stream(table.column("payload")[0].as_buffer()) as stream:
+            rows = stream.read_all()
+        return pa.table({"number": table.column("number"), "payload": to_cell(self._encoder.encode(rows))})
+
+
+def split_stream(source: StreamSource) -> list[Any]:
+    """One Ray Data iterator for each rank, from the cursor on; call it on one rank and hand the others theirs."""
+    from medmo_ray.stream.read import training_rows
+
+    plan, recipe = training_rows(source.corpus, source.recipe).plan, source.recipe
+    windows = [
+        {"window": index}
+        for index, window in enumerate(plan.windows)
+        if window.stop > source.cursor and window.first < plan.num_micro_batches
+    ]
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.execution_options.exclude_resources = ray.data.ExecutionResources(
+        cpu=recipe.cluster.num_workers * recipe.cluster.cpus_per_worker,
+        gpu=recipe.cluster.num_workers if recipe.cluster.use_gpu else 0,
+    )
+    context.target_max_block_size = 1  # a block for each row: Ray Data must not join micro-batches
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    dataset = ray.data.from_items(windows, override_num_blocks=len(windows))
+    dataset = dataset.map_batches(_Read(source), batch_size=1, num_cpus=0.25, concurrency=2)
+    dataset = dataset.map_batches(
+        _Encode,
+        fn_constructor_args=(source,),
+        batch_size=1,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        num_cpus=1,
+        compute=ray.data.ActorPoolStrategy(size=recipe.data.num_read_workers),
+    )
+    return dataset.streaming_split(source.world_size, equal=False)
+
+
+class RankStream:
+    """A rank's micro-batches, fetched ahead by a thread.
+
+    Args:
+        iterator: this rank's part of `split_stream`.
+        patience_s: how long to wait for one micro-batch.
+    """
+
+    def __init__(self, iterator: Any, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._ready: queue.Queue[tuple[int, Arrays] | BaseException] = queue.Queue(PREFETCHED)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._fetch, args=(iterator,), name="micro-batches", daemon=True)
+        self._thread.start()
+
+    def take(self, expected: int | None) -> Arrays:
+        """The next micro-batch.
+
+        Args:
+            expected: its number in the plan, None for an empty one.
+
+        Raises:
+            TrainingError: another one came, or none in time.
+        """
+        try:
+            found = self._ready.get(timeout=self._patience_s)
+        except queue.Empty:
+            raise TrainingError(
+                f"No micro-batch arrived for {self._patience_s:.0f} s (waiting for number {expected}): the readers stand "
+                "still. Look for their errors in the log, and whether the cluster has CPUs left for "
+                "data.num_read_workers."
+            ) from None
+        if isinstance(found, BaseException):
+            raise found
+        number, content = found
+        if number != (NOTHING if expected is None else expected):
+            raise TrainingError(
+                f"Micro-batch {expected} was due and {number} arrived: the stream is not in the plan's order, so this "
+                "run stops before it trains on a wrong sample. Run it again from its last checkpoint."
+            )
+        return content
+
+    def close(self) -> None:
+        """Let the thread end; what it fetched is dropped."""
+        self._closed.set()
+
+    def _fetch(self, iterator: Any) -> None:
+        try:
+            for table in iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+                number, payload = table.column("number")[0].as_py(), table.column("payload")[0]
+                if not self._put((number, arrays(from_cell(payload)))):
+                    return
+            self._put(TrainingError("The stream ended before the plan did: the corpus changed while the run went on."))
+        except BaseException as error:  # noqa: BLE001 - raised again by `take`, in the thread that trains
+            self._put(error)
+
+    def _put(self, item: tuple[int, Arrays] | BaseException) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._ready.put(item, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+
+def _numbered(number: int, payload: pa.Array) -> pa.Table:
+    return pa.table({"number": pa.array([number], pa.int64()), "payload": payload})
+
+
+def _ipc(table: pa.Table) -> pa.Array:
+    import numpy as np
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return to_cell(np.frombuffer(sink.getvalue(), np.uint8))

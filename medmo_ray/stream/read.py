@@ -1,0 +1,87 @@
+"""Windows of a corpus as raw rows, one table a micro-batch."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+
+from medmo_ray.config.sft import SftRecipe
+from medmo_ray.corpus.manifest import Manifest, Shard
+from medmo_ray.corpus.read import read_row_group
+from medmo_ray.errors import DataError
+from medmo_ray.stream.plan import EpochPlan, Window
+
+COLUMNS = ["id", "messages", "images"]
+"""What training needs of a sample."""
+
+
+class TrainingRows:
+    """The training split of a corpus under a plan.
+
+    Args:
+        corpus: directory with the manifest.
+        recipe: of a supervised stage: tasks, sizes, seed.
+
+    Raises:
+        DataError: no corpus there, or one without samples of the recipe's tasks.
+    """
+
+    def __init__(self, corpus: Path, recipe: SftRecipe) -> None:
+        self.corpus = Path(corpus)
+        manifest = Manifest.load(self.corpus)
+        self.frame = manifest.frame
+        tasks = recipe.data.tasks
+        self._groups = [
+            (shard, group) for shard in manifest.select("train", tasks) for group in range(len(shard.row_groups))
+        ]
+        if not self._groups:
+            have = ", ".join(f"{task} ({count})" for task, count in _training_tasks(manifest).items()) or "none"
+            raise DataError(
+                f"The corpus in {corpus} has no training samples of the tasks {', '.join(tasks or ('any',))}; it has: {have}. "
+                "Change data.tasks, or build the corpus with these tasks."
+            )
+        self.plan = EpochPlan(
+            corpus=f"{manifest.digest}:{','.join(sorted(tasks or ('all',)))}",
+            rows=tuple(shard.row_groups[group] for shard, group in self._groups),
+            seed=recipe.run.seed,
+            per_micro_batch=recipe.batch.per_worker,
+            per_step=recipe.batch.accumulation * recipe.cluster.num_workers,
+            window_row_groups=recipe.data.window_row_groups,
+            epochs=recipe.epochs,
+            num_samples=recipe.data.num_samples,
+            max_steps=recipe.max_steps,
+        )
+
+    def micro_batches(self, window: Window, start: int) -> Iterator[tuple[int, pa.Table]]:
+        """Read a window and cut it.
+
+        Args:
+            window: one of the plan's.
+            start: the first micro-batch wanted; earlier ones are left out.
+
+        Yields:
+            The number of a micro-batch and its raw rows.
+        """
+        table = pa.concat_tables([self._read(group) for group in window.row_groups]).combine_chunks()
+        for number, rows in enumerate(self.plan.cut(window), window.first):
+            if start <= number < self.plan.num_micro_batches:
+                yield number, table.take(pa.array(rows))
+
+    def _read(self, group: int) -> pa.Table:
+        shard, index = self._groups[group]
+        return read_row_group(self.corpus, shard, index, COLUMNS)
+
+
+@lru_cache(maxsize=2)
+def training_rows(corpus: Path, recipe: SftRecipe) -> TrainingRows:
+    """The rows of a corpus under a recipe; a process that reads many windows of them makes the plan once."""
+    return TrainingRows(corpus, recipe)
+
+
+def _training_tasks(manifest: Manifest) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    shards: tuple[Shard, ...] = manifest.select("train")
+    for shard in shards:
+        counts[shard.task] = counts.get(shard.task, 0) + shard.rows
+    return counts
