@@ -15,6 +15,8 @@ Kind = Literal["cell", "bacterium"]
 
 LENGTH_SHARE = {"cell": (0.24, 0.44), "bacterium": (0.28, 0.46)}
 """Longest side of an object as a share of the image's side, while few objects share the image."""
+STAIN = {"cell": (0.62, 0.38, 0.52), "bacterium": (0.22, 0.28, 0.55)}
+"""Red, green, blue of each kind before an object's own shade: eosin pink and the violet blue of a Giemsa stain."""
 FREE_OBJECTS = 4
 """Up to so many objects keep the lengths above; more of them shrink so that the covered area stays."""
 MAX_OVERLAP = 0.02
@@ -30,13 +32,11 @@ class GeneratedImage:
         pixels: H × W × 3, uint8.
         boxes: label and (x1, y1, x2, y2) of each object in pixels, where x2 and y2 are the edges after the last pixel;
             sorted by label, then from left to right.
-        ground: whether the ground is lighter ("bright") or darker ("dark") than what lies on it.
         covered_share: share of the pixels that belong to an object.
     """
 
     pixels: NDArray[np.uint8]
     boxes: tuple[LabelledBox, ...]
-    ground: Literal["bright", "dark"]
     covered_share: float
 
     def png(self) -> bytes:
@@ -63,8 +63,7 @@ def generate_image(index: int, seed: int, settings: GeneratedImages) -> Generate
     """
     rng = np.random.default_rng((seed, index))
     side = settings.size_px
-    bright = bool(rng.random() < 0.5)
-    canvas = _ground(rng, side, bright)
+    canvas = _ground(rng, side)
     taken = np.zeros((side, side), dtype=bool)
     boxes: list[LabelledBox] = []
     num_objects = int(rng.integers(1, settings.max_objects + 1))
@@ -78,20 +77,19 @@ def generate_image(index: int, seed: int, settings: GeneratedImages) -> Generate
         top, left = place
         window = (slice(top, top + depth.shape[0]), slice(left, left + depth.shape[1]))
         taken[window] |= depth > 0
-        _paint(rng, canvas[window], depth, kind, bright)
+        _paint(rng, canvas[window], depth, kind)
         boxes.append(LabelledBox(kind, _box_of(depth > 0, top, left)))
     pixels = np.clip(canvas * _light(rng, side) + rng.normal(0, 0.02, canvas.shape), 0, 1)
     return GeneratedImage(
         pixels=(pixels * 255).astype(np.uint8),
         boxes=tuple(sorted(boxes, key=lambda box: (box.label != "cell", box.box))),
-        ground="bright" if bright else "dark",
         covered_share=float(taken.mean()),
     )
 
 
-def _ground(rng: np.random.Generator, side: int, bright: bool) -> NDArray[np.float64]:
-    """H × W × 3 ground: one tint with a slow, faint texture."""
-    tint = rng.uniform(0.72, 0.9, 3) if bright else rng.uniform(0.08, 0.22, 3)
+def _ground(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+    """H × W × 3 ground of a bright field: one pale tint with a slow, faint texture."""
+    tint = rng.uniform(0.74, 0.92, 3)
     coarse = Image.fromarray(rng.normal(0, 0.03, (8, 8)).astype(np.float32))
     texture = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float64)
     return tint + texture[:, :, None]
@@ -157,15 +155,13 @@ def _free_place(rng: np.random.Generator, mask: NDArray[np.bool_], taken: NDArra
     return None
 
 
-def _paint(
-    rng: np.random.Generator, window: NDArray[np.float64], depth: NDArray[np.float64], kind: Kind, bright: bool
-) -> None:
-    """Blend one object into its window of the canvas, in place: opaque where depth ≥ 0.5; a cell gets a nucleus."""
-    colour = rng.uniform(0.25, 0.5, 3) if bright else rng.uniform(0.5, 0.75, 3)
+def _paint(rng: np.random.Generator, window: NDArray[np.float64], depth: NDArray[np.float64], kind: Kind) -> None:
+    """Blend one stained object into its window of the canvas, in place: opaque where depth ≥ 0.5; cells get a nucleus."""
+    colour = np.array(STAIN[kind]) + rng.uniform(-0.07, 0.07, 3)
     window += np.clip(depth + 0.5, 0, 1)[:, :, None] * (colour - window)
     if kind == "cell":
         nucleus = np.clip(depth - rng.uniform(0.5, 0.65) * depth.max(), 0, 1)[:, :, None] * 0.8
-        window += nucleus * (colour * (0.45 if bright else 1.35) - window)
+        window += nucleus * (colour * 0.45 - window)
 
 
 def _box_of(mask: NDArray[np.bool_], top: int, left: int) -> tuple[int, int, int, int]:

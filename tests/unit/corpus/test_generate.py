@@ -78,7 +78,6 @@ def test_objects_hardly_overlap() -> None:
 def test_the_series_varies() -> None:
     images = [generate_image(index, 0, GeneratedImages(max_objects=3)) for index in range(60)]
     assert {len(image.boxes) for image in images} == {1, 2, 3}
-    assert {image.ground for image in images} == {"bright", "dark"}
     assert {box.label for image in images for box in image.boxes} == {"cell", "bacterium"}
     widths = [box.box[2] - box.box[0] for image in images for box in image.boxes]
     assert max(widths) >= 2 * min(widths)
