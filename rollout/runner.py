@@ -1,0 +1,61 @@
+"""The actor that verl's trainer lives in. Whatever the trainer starts belongs to it and ends with it."""
+
+from pathlib import Path
+from typing import Any
+
+import ray
+
+
+@ray.remote(num_cpus=1, max_restarts=0)
+class Runner:
+    """Runs one attempt of stage 4. Heavy imports are the actor's alone, and begin while the driver writes prompts."""
+
+    def load(self, on_cpu: bool) -> None:
+        """Import everything now."""
+        import verl.trainer.ppo.v1  # noqa: F401
+
+        from rollout import cpu
+
+        if on_cpu:
+            cpu.check_registration()
+
+    def train(self, config: Any, directory: Path, dtype: str) -> int:
+        """Train to the last step and export.
+
+        Args:
+            config: verl's, from `settings.verl_settings`.
+            directory: of the stage.
+            dtype: numeric form of the export.
+
+        Returns:
+            The last step.
+        """
+        import transfer_queue
+        from omegaconf import OmegaConf
+        from verl.trainer.ppo.v1 import AgentLoopManagerTQ
+        from verl.utils.config import validate_config
+
+        from rollout.export import export_checkpoint
+        from rollout.preflight import check_prompts
+        from rollout.trainer import DapoTrainer
+
+        validate_config(config, use_reference_policy=False, use_critic=False)
+        config.transfer_queue.enable = True
+        OmegaConf.resolve(config)
+        transfer_queue.init(config.transfer_queue)
+        try:
+            trainer = DapoTrainer(config, directory)
+            trainer.init()
+            check_prompts(trainer.train_dataset, trainer.processor)
+            manager = AgentLoopManagerTQ.create(
+                config=config,
+                llm_client=trainer.get_llm_client(),
+                teacher_client=trainer.get_teacher_client(),
+                reward_loop_worker_handles=trainer.get_reward_handles(),
+            )
+            trainer.fit(manager)
+            steps = trainer.total_training_steps
+        finally:
+            transfer_queue.close()
+        export_checkpoint(directory / "checkpoints" / f"global_step_{steps}" / "actor", directory / "export", dtype)
+        return steps
