@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medmo_ray.config.base import CoordinateFrame
+from medmo_ray.corpus.files import atomic
 from medmo_ray.corpus.sample import SCHEMA_VERSION
 from medmo_ray.errors import DataError
 
@@ -144,27 +144,23 @@ class Manifest(_Frozen):
         except (UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
             raise DataError(f"{path} cannot be read as a manifest: {error}. Build the corpus again.") from error
         if manifest.digest != content_digest(manifest.frame, manifest.shards):
-            raise DataError(f"{path} was altered: its digest does not match its shards. Build the corpus again.")
+            raise DataError(
+                f"{path} was altered: its digest does not match its shards. Build again with run.overwrite=true."
+            )
         for shard in manifest.shards:
             file = path.parent / shard.file
             size = file.stat().st_size if file.is_file() else None
             if size != shard.bytes:
                 state = "is missing" if size is None else f"has {size} bytes instead of {shard.bytes}"
-                raise DataError(
-                    f"Shard {file} {state}. Remove {path} and start the build again: it writes what is missing."
-                )
+                raise DataError(f"Shard {file} {state}. Build the corpus again with run.overwrite=true.")
         return manifest
 
     def save(self, directory: Path) -> None:
         """Write the manifest in one step: readers see all of it or nothing."""
         path = Path(directory) / MANIFEST_FILE
         text = json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
-        temporary = path.with_name(path.name + ".part")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with atomic(path) as file:
+            file.write(f"{text}\n".encode())
 
 
 def content_digest(frame: str, shards: tuple[Shard, ...]) -> str:

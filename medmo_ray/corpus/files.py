@@ -1,0 +1,79 @@
+"""Files that appear whole or not at all, and the ones that a build keeps until it is finished."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+PART_SUFFIX = ".part"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` when the block ends, and never was if it fails.
+
+    The temporary name is unique: a task that outlives its killed build must not write into its successor's file.
+    """
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class BuildFiles:
+    """Names of the files of a corpus and of its build.
+
+    Attributes:
+        directory: The corpus.
+    """
+
+    directory: Path
+
+    @property
+    def shards(self) -> Path:
+        return self.directory / "shards"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.directory / "quarantine.parquet"
+
+    @property
+    def building(self) -> Path:
+        """What a build needs to go on; removed when the corpus is finished."""
+        return self.directory / "building"
+
+    @property
+    def identity(self) -> Path:
+        return self.building / "identity.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.building / "lock"
+
+    @property
+    def listing(self) -> Path:
+        """The raw records; one row group for each unit of the scan."""
+        return self.building / "records.parquet"
+
+    def scan(self, unit: int) -> Path:
+        return self.building / f"scan-{unit:06d}.parquet"
+
+    def plan(self, split: str) -> Path:
+        """The usable records of a split; one row group for each unit of writing."""
+        return self.building / f"plan-{split}.parquet"
+
+    def part(self, split: str, number: int) -> Path:
+        """Written when all shards of a part are."""
+        return self.building / f"done-{split}-{number:05d}.json"
+
+    def shard(self, split: str, task: str, number: int) -> Path:
+        return self.shards / f"{split}-{task}-{number:05d}.parquet"

@@ -1,0 +1,183 @@
+"""Second pass of a build: write the Parquet shards of one part of the records."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from medmo_ray.config.corpus import CorpusRecipe
+from medmo_ray.corpus.checks import Unusable
+from medmo_ray.corpus.compose import Composer
+from medmo_ray.corpus.files import BuildFiles, atomic
+from medmo_ray.corpus.manifest import Shard
+from medmo_ray.corpus.records import check_record
+from medmo_ray.corpus.registry import open_source
+from medmo_ray.corpus.sample import SAMPLE_SCHEMA, Sample, to_table
+from medmo_ray.corpus.scan import record_of
+from medmo_ray.corpus.tally import Tally, tally_shard
+from medmo_ray.errors import DataError
+
+IMAGE_BYTES = "images.list.element.bytes"
+
+
+class WrittenShard(BaseModel):
+    """A finished shard and what it is made of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shard: Shard
+    tally: Tally
+
+
+class WrittenPart(BaseModel):
+    """The finished shards of one part."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shards: tuple[WrittenShard, ...]
+
+
+class ShardWriter:
+    """Writes samples of one split and task to a Parquet file, a row group at a time.
+
+    Image bytes are stored as they are, since they are compressed already and readers want them without a copy; all other
+    columns are compressed with zstd.
+    """
+
+    def __init__(self, file: BinaryIO, row_group_rows: int) -> None:
+        self._rows, self._waiting = row_group_rows, list[Sample]()
+        self._content = hashlib.sha256()
+        self.row_groups: list[int] = []
+        leaves = _leaf_columns()
+        self._parquet = pq.ParquetWriter(
+            file,
+            SAMPLE_SCHEMA,
+            compression={leaf: "NONE" if leaf == IMAGE_BYTES else "ZSTD" for leaf in leaves},
+            use_dictionary=[leaf for leaf in leaves if leaf != IMAGE_BYTES],
+            write_statistics=[leaf for leaf in leaves if leaf != IMAGE_BYTES],
+        )
+
+    def add(self, sample: Sample) -> None:
+        """Take the next sample."""
+        self._waiting.append(sample)
+        if len(self._waiting) == self._rows:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._parquet.write_table(to_table(self._waiting), row_group_size=self._rows)
+            self.row_groups.append(len(self._waiting))
+            for sample in self._waiting:
+                self._content.update(sample.content_digest().encode())
+            self._waiting.clear()
+
+    def close(self) -> str:
+        """Write what is waiting and the footer; returns the digest of the samples in their order."""
+        self._flush()
+        self._parquet.close()
+        return self._content.hexdigest()
+
+
+def _leaf_columns() -> list[str]:
+    """Parquet's names of the columns of `SAMPLE_SCHEMA`, nested ones by their path."""
+
+    def leaves(path: str, kind: pa.DataType) -> Iterator[str]:
+        if pa.types.is_list(kind):
+            yield from leaves(f"{path}.list.element", kind.value_type)
+        elif pa.types.is_struct(kind):
+            for inner in kind:
+                yield from leaves(f"{path}.{inner.name}", inner.type)
+        else:
+            yield path
+
+    return [leaf for column in SAMPLE_SCHEMA for leaf in leaves(column.name, column.type)]
+
+
+def write_part(samples: Iterable[Sample], split: str, number: int, files: BuildFiles, row_group_rows: int) -> None:
+    """Write the samples of one part, each task to a shard of its own, and then the note that the part is done.
+
+    Args:
+        samples: In the order in which they are to be stored.
+        split: Split of all of them.
+        number: Of the part.
+        files: Names the shards.
+        row_group_rows: Rows of every row group but a shard's last.
+    """
+    written: list[WrittenShard] = []
+    with ExitStack() as open_files:
+        writers: dict[str, ShardWriter] = {}
+        for sample in samples:
+            if sample.task not in writers:
+                file = open_files.enter_context(atomic(files.shard(split, sample.task, number)))
+                writers[sample.task] = ShardWriter(file, row_group_rows)
+            writers[sample.task].add(sample)
+        contents = {task: writer.close() for task, writer in writers.items()}
+    for task, writer in writers.items():
+        path = files.shard(split, task, number)
+        shard = Shard(
+            file=path.relative_to(files.directory).as_posix(),
+            split=split,
+            task=task,
+            rows=sum(writer.row_groups),
+            row_groups=tuple(writer.row_groups),
+            bytes=path.stat().st_size,
+            sha256=_sha256(path),
+            content=contents[task],
+        )
+        written.append(WrittenShard(shard=shard, tally=tally_shard(path)))
+    with atomic(files.part(split, number)) as file:
+        file.write(WrittenPart(shards=tuple(written)).model_dump_json().encode())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class WriteParts:
+    """Writes parts of the plan; a part is a row group of its split's plan file.
+
+    Attributes:
+        recipe: Says how to read the records and how large row groups are.
+        files: Where the plan is, and where the shards go.
+        units: (split, part) of each unit.
+        composer: Turns records into samples.
+    """
+
+    recipe: CorpusRecipe
+    files: BuildFiles
+    units: tuple[tuple[str, int], ...]
+    composer: Composer
+
+    def __call__(self, unit: int) -> int:
+        """Write one part; returns its number of records."""
+        split, number = self.units[unit]
+        with pq.ParquetFile(self.files.plan(split)) as plan:
+            rows = plan.read_row_group(number).to_pylist()
+        write_part(self._samples(rows, split), split, number, self.files, self.recipe.row_group_rows)
+        return len(rows)
+
+    def _samples(self, rows: list[dict[str, Any]], split: str) -> Iterator[Sample]:
+        source = open_source(self.recipe)
+        for row in rows:
+            try:
+                checked = check_record(source, record_of(row), self.recipe.max_boxes_per_image)
+            except Unusable as unusable:
+                raise _changed(row["key"], str(unusable)) from unusable
+            if checked.content_digest != row["content"]:
+                raise _changed(row["key"], "it holds something else")
+            yield from self.composer.of_record(checked, split)
+
+
+def _changed(key: str, how: str) -> DataError:
+    return DataError(
+        f"The raw record {key!r} changed while the corpus was being built ({how}). "
+        "Start again with run.overwrite=true once the raw data stays as it is."
+    )
