@@ -24,7 +24,8 @@ fi
 uv pip install --quiet --compile-bytecode --python .venv/bin/python "${constraints[@]}" --editable ".[$stack,dev]" "${extra[@]}"
 
 # `ray job submit --working-dir .` sends one file of .venv along (see .rayignore): a launcher, so that a job started as
-# `.venv/bin/python jobs/…` finds the environment of the checkout that it was submitted from.
+# `.venv/bin/python jobs/…` finds the environment of the checkout that it was submitted from. Ray leaves out anything
+# named .venv unless told otherwise, which the launcher does for `.venv/bin/ray` too.
 bin=$PWD/.venv/bin
 interpreter=$(ls "$bin" | grep -E '^python3\.[0-9]+$')
 base=$("$bin/python" -c 'import sys; print(sys._base_executable)')
@@ -33,7 +34,9 @@ ln -sf "$interpreter" "$bin/python3"
 rm -f "$bin/python"
 cat > "$bin/python" <<LAUNCHER
 #!/bin/sh
-MEDMO_CHECKOUT='$PWD' exec '$bin/$interpreter' "\$@"
+export MEDMO_CHECKOUT='$PWD'
+export RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES="\${RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES-.git,__pycache__}"
+exec '$bin/$interpreter' "\$@"
 LAUNCHER
 chmod +x "$bin/python"
 

@@ -82,7 +82,7 @@ def rehearsal_node(needs: Needs) -> Iterator[None]:
     node = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={ray.get_runtime_context().gcs_address}",
          f"--num-cpus={max(1, round(needs.num_cpus))}", f"--num-gpus={round(needs.num_gpus)}", "--disable-usage-stats"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
         _wait_for(needs, node)
