@@ -24,6 +24,7 @@ MAX_BOXES = 512  # the densest frame of the training data sets holds 358
 MAX_COORDINATE = 1e6  # px; wider than any whole-slide image
 MAX_LABEL_CHARS = 256
 MAX_PROBLEMS = 16
+SWAPPED = "corners swapped, put in order"  # the one problem of a box that is read all the same
 TOO_MANY = f"more than {MAX_BOXES} boxes: the rest is not read"
 
 # At most 12 digits before the point: a number of 10^9 digits is no coordinate, and float() of it would not be linear.
@@ -73,7 +74,7 @@ def _in_order(groups: Iterable[str], problems: list[str]) -> Corners | None:
         problems.append(f"a coordinate is beyond {MAX_COORDINATE:.0f}")
         return None
     if x1 > x2 or y1 > y2:
-        problems.append("corners swapped, put in order")
+        problems.append(SWAPPED)
         return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
     return x1, y1, x2, y2
 
@@ -121,7 +122,7 @@ def read_medmo(text: str) -> Reading:
         else:
             problems.append("<box> without </box>")
             after = body.rpartition("]")[2]
-        whole = len(problems) == num_problems
+        whole = all(problem == SWAPPED for problem in problems[num_problems:])
         num_whole, num_broken = num_whole + whole, num_broken + (not whole)
         before = after
     strays = before.count("</box>")
@@ -188,7 +189,9 @@ def read_medsg(text: str) -> Reading:
     """Reads every `[x1, y1, x2, y2]` and `(x1,y1),(x2,y2)`; no box has a label."""
     problems: list[str] = []
     corners = [box for _, box in _boxes(LIST_OR_POINTS, text, MAX_BOXES, problems)]
-    return Reading([""] * len(corners), corners, problems, len(corners), len(problems))
+    return Reading(
+        [""] * len(corners), corners, problems, len(corners), sum(problem != SWAPPED for problem in problems)
+    )
 
 
 def number(value: float) -> str:
