@@ -162,7 +162,7 @@ def check_boxes(boxes: tuple[LabelledBox, ...], width: int, height: int, max_box
     ordered = tuple(sorted(dict.fromkeys(boxes), key=_reading_order))
     if len(ordered) > max_boxes:
         raise Unusable("too many boxes", f"{len(ordered)}, corpus.max_boxes_per_image is {max_boxes}", excluded=True)
-    if parse_boxes(format_boxes(ordered)).boxes != ordered:
+    if parse_boxes(format_boxes(ordered)).boxes != ordered or not all(label.strip() for label, _ in ordered):
         raise Unusable("box label cannot be written", f"labels {sorted({label for label, _ in ordered})}")
     return ordered
 
