@@ -77,11 +77,17 @@ class ShardWriter:
                 self._content.update(sample.content_digest().encode())
             self._waiting.clear()
 
-    def close(self) -> str:
+    def finish(self) -> str:
         """Write what is waiting and the footer; returns the digest of the samples in their order."""
         self._flush()
         self._parquet.close()
         return self._content.hexdigest()
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._parquet.close()  # before the file is closed, also where a sample could not be written
 
 
 def _leaf_columns() -> list[str]:
@@ -115,9 +121,9 @@ def write_part(samples: Iterable[Sample], split: str, number: int, files: BuildF
         for sample in samples:
             if sample.task not in writers:
                 file = open_files.enter_context(atomic(files.shard(split, sample.task, number)))
-                writers[sample.task] = ShardWriter(file, row_group_rows)
+                writers[sample.task] = open_files.enter_context(ShardWriter(file, row_group_rows))
             writers[sample.task].add(sample)
-        contents = {task: writer.close() for task, writer in writers.items()}
+        contents = {task: writer.finish() for task, writer in writers.items()}
     for task, writer in writers.items():
         path = files.shard(split, task, number)
         shard = Shard(
