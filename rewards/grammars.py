@@ -37,7 +37,7 @@ POINTS = re.compile(_POINTS)
 LIST_OR_POINTS = re.compile(f"{_LIST}|{_POINTS}")
 BOX_2D = re.compile(rf'"bbox_2d"{_S}:{_S}{_LIST}')
 JSON_LABEL = re.compile(rf'"label"{_S}:{_S}("(?:[^"\\]|\\.)*+")')
-JSON_OBJECT = re.compile(r"\{[^{}]*+\}?+")
+JSON_OBJECT = re.compile(r"\{[^{}]*?bbox[^{}]*+\}?+")
 _SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{1,32}+\|>")
 _LEADING_TAGS = re.compile(r"(?:<[^<>\n]{1,40}+>\s*+)++")
 _LABEL_EDGE = " \t\r\f\v\n,;:.-*•#"
@@ -102,7 +102,10 @@ def read_medmo(text: str) -> Reading:
     corners: list[Corners] = []
     problems: list[str] = []
     num_whole = num_broken = 0
-    before, *groups = text.split("<box>", MAX_BOXES)
+    before, *groups = text.split("<box>", MAX_BOXES + 1)
+    if len(groups) > MAX_BOXES:
+        groups.pop()
+        problems.append(TOO_MANY)
     for group in groups:
         body, closed, after = group.partition("</box>")
         strays = before.count("</box>")
@@ -138,17 +141,16 @@ def read_qwen_json(text: str) -> Reading:
     problems: list[str] = []
     num_broken = 0
     for item in JSON_OBJECT.finditer(text):
-        if "bbox" not in item[0]:
-            continue
-        match, named = BOX_2D.search(item[0]), JSON_LABEL.search(item[0])
+        if len(corners) + num_broken == MAX_BOXES:
+            problems.append(TOO_MANY)
+            break
+        match = BOX_2D.search(item[0])
         box = _in_order(match.groups(), problems) if match else None
         if box is None:
             problems.append(f"not a box: {_excerpt(item[0])}")
             num_broken += 1
-        elif len(corners) == MAX_BOXES:
-            problems.append(TOO_MANY)
-            break
         else:
+            named = JSON_LABEL.search(item[0])
             labels.append(_json_string(named[1]) if named else "")
             corners.append(box)
     return Reading(labels, corners, problems, len(corners), num_broken)
@@ -219,14 +221,19 @@ def write_medmo(boxes: Iterable[tuple[str, Corners]]) -> str:
     """One line a label: `label <box>[[…], […]]</box>`."""
     tidy = ((clean_label(label.replace("<box>", " ").replace("</box>", " ")), box) for label, box in boxes)
     return "\n".join(
-        f"{label} <box>[{', '.join(map(_list, group))}]</box>".lstrip() for label, group in _by_label(tidy).items()
+        f"{label}{' ' * bool(label)}<box>[{', '.join(map(_list, group))}]</box>"
+        for label, group in _by_label(tidy).items()
     )
 
 
 def write_qwen_json(boxes: Iterable[tuple[str, Corners]]) -> str:
     """A JSON list in a code fence, one object a line."""
-    items = (f'\t{{"bbox_2d": {_list(box)}, "label": {json.dumps(label)}}}' for label, box in boxes)
+    items = (f'\t{{"bbox_2d": {_list(box)}, "label": {_json_label(label)}}}' for label, box in boxes)
     return "```json\n[\n" + ",\n".join(items) + "\n]\n```"
+
+
+def _json_label(label: str) -> str:
+    return json.dumps(label).replace("{", "\\u007b").replace("}", "\\u007d")  # the reader tells objects by their braces
 
 
 def write_qwen_tags(boxes: Iterable[tuple[str, Corners]]) -> str:

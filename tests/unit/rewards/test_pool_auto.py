@@ -1,0 +1,51 @@
+"""How many replicas a load asks for."""
+
+import pytest
+
+from rewards.pool_auto import AutoLimits, replicas_for
+from rewards.pool_cli import describe, main
+from rewards.pool_control import PoolStatus
+
+LIMITS = AutoLimits(min_replicas=2, max_replicas=20, grow_above_s=0.5, busy_share=0.5)
+
+
+def pool(running: int, delay_s: float = 0.0, busy_s: float = 0.0, starting: int = 0) -> PoolStatus:
+    return PoolStatus(state="RUNNING", num_running=running, num_starting=starting, queue_delay_s=delay_s, busy_s=busy_s)
+
+
+@pytest.mark.parametrize(
+    ("now", "wanted"),
+    [
+        (pool(4, delay_s=0.6, busy_s=120), 8),
+        (pool(4, delay_s=0.4, busy_s=60), 4),
+        (pool(15, delay_s=9.0, busy_s=450), 20),
+        (pool(8, busy_s=90), 6),  # 90 s of work in 30 s keep 6 replicas busy half of their time
+        (pool(8, busy_s=0), 4),
+        (pool(3, busy_s=0), 2),
+        (pool(2, busy_s=0), 2),
+        (pool(4, delay_s=9.0, busy_s=120, starting=4), 8),  # those that start are waited for
+        (pool(1, busy_s=0), 2),
+        (pool(30, busy_s=900), 20),
+    ],
+)
+def test_replicas_for(now: PoolStatus, wanted: int) -> None:
+    assert replicas_for(now, LIMITS) == wanted
+
+
+@pytest.mark.parametrize("limits", [(0, 4), (5, 4), (1, 4, 0.0), (1, 4, 0.5, 1.5)])
+def test_limits_that_cannot_be(limits: tuple) -> None:
+    with pytest.raises(ValueError, match=r"wanted|must be"):
+        AutoLimits(*limits)
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "many", "1.5", ""])
+def test_command_line_refuses_what_is_no_number(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--", word])
+    assert "neither a number of replicas nor `auto` nor `status`" in capsys.readouterr().err
+
+
+def test_describe() -> None:
+    assert describe(pool(4, delay_s=0.25, starting=1)).startswith(
+        "RUNNING: 4 running, 1 starting, 0 stopping; 0 scored"
+    )
