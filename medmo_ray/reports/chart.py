@@ -109,7 +109,7 @@ def draw(chart: Chart, size: Size = Size()) -> Markup:
         joined(_band(band, x_axis, y_axis) for band in chart.bands),
         joined(_area(low, line, x_axis, y_axis) for low, line in _floors(lines)) if chart.stacked else None,
         joined(_line(line, x_axis, y_axis) for line in lines),
-        tag("line", class_="cross", y1=size.top, y2=size.height - size.bottom, hidden=True),
+        tag("line", class_="cross", y1=size.top, y2=size.height - size.bottom),
         class_="chart",
         viewBox=f"0 0 {size.width} {size.height}",
         role="img",

@@ -71,9 +71,10 @@ def change_chart(pair: Compared) -> tuple[Chart, str] | None:
     chart = Chart(
         "held-out images, most to least gained [%]", "change of IoU", (_over_images("change", changes, 1),), floor=0.0
     )
+    same = len(changes) - better - worse
     caption = (
-        f"{pair.before_name.capitalize()} → {pair.after_name}: {better} of {len(changes)} images gained, {worse} lost, {len(changes) - better - worse} stayed within {SAME}; "
-        f"on average {sum(changes) / len(changes):+.3f}."
+        f"{pair.before_name.capitalize()} → {pair.after_name}: {better} of {len(changes)} images gained, {worse} lost, "
+        f"{same} stayed within {SAME}; on average {sum(changes) / len(changes):+.3f}."
     )
     return chart, caption
 

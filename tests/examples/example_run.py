@@ -5,7 +5,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,19 @@ def write_steps(stage: StageDirectory, number: int, steps: Sequence[int]) -> Non
         log.write(step, _dapo_step(step, len(steps), rng) if number == 4 else _sft_step(number, step, len(steps), rng))
 
 
-def write_corpus(directory: Path, num_images: int, frame: str = "pixel") -> list[Sample]:
-    """A corpus of generated images, all held out, two row groups; the manifest also counts training samples."""
-    settings = GeneratedImages(size_px=96)
-    samples = [_sample(index, settings) for index in range(num_images)]
+def write_corpus(
+    directory: Path, num_images: int, frame: str = "pixel", size_px: int = 96, noise: bool = False
+) -> list[Sample]:
+    """A corpus of generated images, all held out, two row groups; the manifest also counts training samples.
+
+    Args:
+        directory: of the corpus.
+        num_images: held out.
+        frame: of the boxes in prompts.
+        size_px: of each image.
+        noise: images of pure noise, the hardest to compress.
+    """
+    samples = [_sample(index, GeneratedImages(size_px=size_px), noise) for index in range(num_images)]
     file = directory / "shards" / "held_out-00000.parquet"
     file.parent.mkdir(parents=True)
     half = max(1, num_images // 2)
@@ -130,7 +139,7 @@ def write_corpus(directory: Path, num_images: int, frame: str = "pixel") -> list
 
 def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """held_out.jsonl."""
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def held_out_row(sample: Sample, predicted: Sequence[LabelledBox], completion: str | None = None) -> dict[str, Any]:
@@ -178,8 +187,11 @@ def _shaken(box: Sequence[float], scale: float, spread: float, rng: np.random.Ge
     return min(x1, x2), min(y1, y2), max(x1, x2) + 1, max(y1, y2) + 1
 
 
-def _sample(index: int, settings: GeneratedImages) -> Sample:
+def _sample(index: int, settings: GeneratedImages, noise: bool) -> Sample:
     drawn = generate_image(index, 7, settings)
+    if noise:
+        pixels = np.random.default_rng(index).integers(0, 256, drawn.pixels.shape, dtype=np.uint8)
+        drawn = replace(drawn, pixels=pixels)
     data = drawn.png()
     image = SampleImage(
         data, f"{index}.png", settings.size_px, settings.size_px, "png", hashlib.sha256(data).hexdigest(), 0
