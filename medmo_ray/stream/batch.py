@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from medmo_ray.config.base import CoordinateFrame
 from medmo_ray.config.sft import DataSettings
+from medmo_ray.corpus.sample import IMAGE_PLACEHOLDER
 from medmo_ray.errors import DataError
-from medmo_ray.stream.flat import allocate
+from medmo_ray.stream.flat import Arrays, allocate, arrays
 from medmo_ray.stream.images import CELL_PX, PATCH_PX, PATCH_VALUES, load_pixels, patchify, target_size
 from medmo_ray.stream.render import IGNORED, ChatTokens, Rendered, Size, moved_turns, rope_positions
 
@@ -63,7 +64,7 @@ class BatchEncoder:
                 examples.append(self._example(*row))
             except DataError as error:
                 skipped.append((row[0], str(error)))
-        return self._laid_out(examples, {"ids": [example.id for example in examples], "skipped": skipped})
+        return self.lay_out(examples, {"ids": [example.id for example in examples], "skipped": skipped})
 
     def _example(self, name: str, messages: str, images: list[tuple[Any, Size]]) -> Example:
         stored = [size for _, size in images]
@@ -76,7 +77,8 @@ class BatchEncoder:
             name, tokens, sizes, [load_pixels(raw, size) for (raw, _), size in zip(images, sizes, strict=True)]
         )
 
-    def _laid_out(self, examples: list[Example], facts: dict[str, Any]) -> NDArray[np.uint8]:
+    def lay_out(self, examples: list[Example], facts: dict[str, Any]) -> NDArray[np.uint8]:
+        """The buffer of these examples, padded on the right; see `encode`."""
         dummy = not any(example.sizes for example in examples)
         if dummy:
             examples = self._with_dummy_image(examples)
@@ -124,6 +126,19 @@ class BatchEncoder:
         )
         changed = Example(found.id, tokens, [_DUMMY_SIZE], [pixels])
         return [*examples[:shortest], changed, *examples[shortest + 1 :]]
+
+
+def probe_arrays(model: Path) -> Arrays:
+    """The arrays of a small batch that needs no corpus: a picture, a question and an answer; the same on every call."""
+    encoder = BatchEncoder(model, "pixel", DataSettings())
+    size: Size = (4 * CELL_PX, 3 * CELL_PX)
+    pixels = np.random.RandomState(0).randint(0, 256, (size[1], size[0], 3)).astype(np.uint8)
+    turns = [
+        {"role": "user", "content": f"{IMAGE_PLACEHOLDER}Where is the cell?"},
+        {"role": "assistant", "content": "cell <box>[[12, 34, 56, 78]]</box>"},
+    ]
+    example = Example("probe", encoder.chat.conversation(turns, [size]), [size], [pixels])
+    return arrays(encoder.lay_out([example], {"ids": [example.id], "skipped": []}))
 
 
 def _raw_rows(rows: pa.Table) -> list[tuple[str, str, list[tuple[Any, Size]]]]:

@@ -6,6 +6,7 @@ out one by one, so rank r of W meets micro-batches r, r + W, r + 2W … of the p
 one that it takes: an order that broke stops the run, it never drifts.
 """
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterator
@@ -13,17 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
 
 from medmo_ray.config.sft import SftRecipe
 from medmo_ray.errors import TrainingError
 from medmo_ray.stream.flat import Arrays, arrays, from_cell, to_cell
+from medmo_ray.stream.plan import EpochPlan
+from medmo_ray.stream.read import training_rows
 
 NOTHING = -1
 """Number of an empty micro-batch: a rank's turn in a round for which the step has none left."""
 PREFETCHED = 2
 """Micro-batches that wait, decoded, beside each rank."""
+
+
+READ_AHEAD_WINDOWS = 1
+"""Windows that are read at a time: raw bytes come far faster than they are decoded."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,6 @@ class _Read:
         self._source = source
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
-        from medmo_ray.stream.read import training_rows
-
         source = self._source
         rows = training_rows(source.corpus, source.recipe)
         for index in batch["window"].tolist():
@@ -81,8 +87,6 @@ class _Encode:
 
 def split_stream(source: StreamSource) -> list[Any]:
     """One Ray Data iterator for each rank, from the cursor on; call it on one rank and hand the others theirs."""
-    from medmo_ray.stream.read import training_rows
-
     plan, recipe = training_rows(source.corpus, source.recipe).plan, source.recipe
     windows = [
         {"window": index}
@@ -99,7 +103,7 @@ def split_stream(source: StreamSource) -> list[Any]:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     dataset = ray.data.from_items(windows, override_num_blocks=len(windows))
-    dataset = dataset.map_batches(_Read(source), batch_size=1, num_cpus=0.25, concurrency=2)
+    dataset = dataset.map_batches(_Read(source), batch_size=1, num_cpus=0.25, compute=ray.data.TaskPoolStrategy(size=READ_AHEAD_WINDOWS))
     dataset = dataset.map_batches(
         _Encode,
         fn_constructor_args=(source,),
@@ -112,20 +116,55 @@ def split_stream(source: StreamSource) -> list[Any]:
     return dataset.streaming_split(source.world_size, equal=False)
 
 
+@contextlib.contextmanager
+def open_stream(recipe: SftRecipe, model: Path, corpus: Path, checkpoints: Path) -> Iterator["RankStream"]:
+    """This rank's micro-batches from the last checkpoint on; collective over all ranks.
+
+    Rank 0 starts the readers at the cursor of the very checkpoint that the ranks will load, so that data and weights
+    cannot come from different ones.
+
+    Args:
+        recipe: of the stage.
+        model: Hugging Face directory or name.
+        corpus: directory with the manifest.
+        checkpoints: of the stage; empty for a run that begins.
+    """
+    import torch.distributed as dist
+
+    from medmo_ray.model.processor import local_directory
+    from medmo_ray.model.progress import latest_checkpoint
+
+    found = latest_checkpoint(checkpoints)
+    cursor = found[1].cursor if found else 0
+    plan = training_rows(corpus, recipe).plan
+    parts: list[Any] = [None] * dist.get_world_size()
+    if dist.get_rank() == 0 and cursor < plan.num_micro_batches:
+        source = StreamSource(recipe, local_directory(model), corpus, dist.get_world_size(), cursor)
+        parts = split_stream(source)
+    dist.broadcast_object_list(parts, src=0)
+    stream = RankStream(plan, parts[dist.get_rank()], recipe.stall_timeout_s)
+    try:
+        yield stream
+    finally:
+        stream.close()
+
+
 class RankStream:
     """A rank's micro-batches, fetched ahead by a thread.
 
     Args:
-        iterator: this rank's part of `split_stream`.
+        plan: what the micro-batches are numbered by.
+        iterator: this rank's part of `split_stream`; None when nothing is left of the plan.
         patience_s: how long to wait for one micro-batch.
     """
 
-    def __init__(self, iterator: Any, patience_s: float) -> None:
+    def __init__(self, plan: EpochPlan, iterator: Any, patience_s: float) -> None:
+        self.plan = plan
         self._patience_s = patience_s
         self._ready: queue.Queue[tuple[int, Arrays] | BaseException] = queue.Queue(PREFETCHED)
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._fetch, args=(iterator,), name="micro-batches", daemon=True)
-        self._thread.start()
+        if iterator is not None:
+            threading.Thread(target=self._fetch, args=(iterator,), name="micro-batches", daemon=True).start()
 
     def take(self, expected: int | None) -> Arrays:
         """The next micro-batch.
@@ -183,8 +222,6 @@ def _numbered(number: int, payload: pa.Array) -> pa.Table:
 
 
 def _ipc(table: pa.Table) -> pa.Array:
-    import numpy as np
-
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())

@@ -1,0 +1,74 @@
+"""Spread a Qwen3-VL over all workers with FSDP2: each holds a share of the weights and gathers a layer when it is its turn."""
+
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from transformers import AutoConfig, Qwen3VLForConditionalGeneration
+
+from medmo_ray.config.model import ModelSettings
+from medmo_ray.model.load import attention_of, load_model
+
+MIN_UNIT_PARAMETERS = 1_000_000
+"""A layer smaller than this is gathered with the whole model: its own collective would cost more than it saves."""
+
+
+def load_sharded(path: Path, settings: ModelSettings, device: torch.device, *, recompute: bool) -> FSDPModule:
+    """Load a model onto all ranks at once; collective.
+
+    Rank 0 reads the checkpoint and hands every rank its share, so the others never hold the whole. Weights and optimizer
+    state are float32; with `settings.dtype` bfloat16 the arithmetic and the gathered weights are bfloat16, and gradients
+    are summed in float32.
+
+    Args:
+        path: a Hugging Face directory.
+        settings: numeric form and attention.
+        device: where this rank trains.
+        recompute: drop activations in the forward pass and compute them again in the backward pass.
+
+    Returns:
+        A `Qwen3VLForConditionalGeneration` in training mode.
+    """
+    whole = load_model(path, settings.model_copy(update={"dtype": "float32"})) if dist.get_rank() == 0 else None
+    config = AutoConfig.from_pretrained(path, attn_implementation=attention_of(settings.attention))
+    with torch.device("meta"):
+        model = Qwen3VLForConditionalGeneration(config).to(torch.float32)
+    _shard(model, settings.dtype, device)
+    model.to_empty(device=device)
+    model.tie_weights()
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, cpu_offload=False)
+    set_model_state_dict(model, {} if whole is None else whole.state_dict(), options=options)
+    _copy_buffers(model, whole, device)
+    model.config.use_cache = False
+    if recompute:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model.train()
+
+
+def _shard(model: Qwen3VLForConditionalGeneration, dtype: str, device: torch.device) -> None:
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    policy = MixedPrecisionPolicy()
+    if dtype == "bfloat16":
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    visual, language = model.model.visual, model.model.language_model
+    for unit in (*visual.blocks, visual, *language.layers):
+        if _num_parameters(unit) >= MIN_UNIT_PARAMETERS:
+            fully_shard(unit, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
+
+
+def _copy_buffers(model: nn.Module, whole: nn.Module | None, device: torch.device) -> None:
+    """Rotary frequencies are in no checkpoint: take them from the model that was loaded."""
+    source = dict(whole.named_buffers()) if whole is not None else {}
+    for name, buffer in model.named_buffers():
+        if name in source:
+            buffer.copy_(source[name])
+        dist.broadcast(buffer, src=0)
+
+
+def _num_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

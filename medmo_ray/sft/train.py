@@ -1,0 +1,125 @@
+"""A supervised stage on Ray Train: checks, workers, restarts, the end."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from medmo_ray.config.sft import SftRecipe
+from medmo_ray.errors import MedmoError, TrainingError
+from medmo_ray.sft.bar import progress_bar
+from medmo_ray.sft.job import SftJob
+from medmo_ray.stream.plan import EpochPlan
+
+
+def run_sft(recipe: SftRecipe, directory: Path, *, model: Path, corpus: Path) -> None:
+    """Train a supervised stage to its end; blocking, with Ray connected.
+
+    Writes metrics.jsonl (a row a step), consumed/ (the samples of each step), checkpoints/ and, last, export/. A run that
+    was interrupted goes on from its last checkpoint, on any number of workers.
+
+    Args:
+        recipe: of stage 1, 2 or 3.
+        directory: of the stage, absolute, on storage that all nodes share.
+        model: Hugging Face directory or name to start from.
+        corpus: directory with the manifest.
+
+    Raises:
+        ConfigError: the model cannot be trained, or the checkpoints in `directory` belong to another run.
+        DataError: there is no corpus, or none of its samples is of the recipe's tasks.
+        ClusterError: a worker has too little memory.
+        TrainingError: the loss is not finite, or workers failed more often than `max_failures`.
+    """
+    from ray.train import TrainingFailedError
+
+    job = SftJob(recipe, Path(directory), Path(model), Path(corpus))
+    plan = check_job(job)
+    try:
+        with progress_bar(job.metrics, plan.num_steps, f"stage {recipe.stage}"):
+            stopped = _trainer(job).fit().return_value
+    except TrainingFailedError as error:
+        raise TrainingError(
+            f"Stage {recipe.stage} failed more often than max_failures={recipe.max_failures} allows. The last failure:\n{error}"
+        ) from error
+    finally:
+        shutil.rmtree(_ray_storage(job), ignore_errors=True)
+    if stopped is not None:
+        raise stopped
+
+
+def check_job(job: SftJob) -> EpochPlan:
+    """Find what would stop the run later (model, corpus, checkpoints of another run), and make its plan.
+
+    Raises:
+        ConfigError: see `run_sft`.
+        DataError: see `run_sft`.
+    """
+    from medmo_ray.model.load import check_checkpoint
+    from medmo_ray.model.processor import check_chat_template, local_directory, read_colours
+    from medmo_ray.model.progress import check_resumable, fingerprint
+    from medmo_ray.stream.images import target_size
+    from medmo_ray.stream.read import training_rows
+    from medmo_ray.stream.render import ChatTokens
+
+    data = job.recipe.data
+    plan = training_rows(job.corpus, job.recipe).plan
+    target_size(64, 64, data.image_side_px, data.min_pixels, data.max_pixels)
+    model = local_directory(job.model)
+    check_checkpoint(model)
+    read_colours(model)
+    ChatTokens(model)
+    check_chat_template(model)
+    check_resumable(job.checkpoints, plan=plan.digest, model=fingerprint(model))
+    return plan
+
+
+def train_worker(config: dict[str, Any]) -> MedmoError | None:
+    """One rank, in a process that Ray Train started.
+
+    An error that all ranks agree on would come back after a restart: it is returned, and `run_sft` raises it. Whatever
+    else goes wrong is raised, and Ray Train starts all ranks again from the last checkpoint.
+    """
+    import torch.distributed as dist
+
+    from medmo_ray.sft.watch import stalls_named
+    from medmo_ray.stream.loader import open_stream
+
+    job: SftJob = config["job"]
+    with (
+        stalls_named(job.heartbeats, dist.get_world_size()),
+        open_stream(job.recipe, job.model, job.corpus, job.checkpoints) as stream,
+    ):
+        # The readers work already while these imports and the loading of the model keep this process busy.
+        from transformers.utils.logging import disable_progress_bar
+
+        from medmo_ray.sft.loop import train_rank
+
+        disable_progress_bar()
+        return train_rank(job, stream)
+
+
+def _trainer(job: SftJob) -> Any:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    cluster, recipe = job.recipe.cluster, job.recipe
+    resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1.0} if cluster.use_gpu else {})
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(
+            num_workers=cluster.num_workers, use_gpu=cluster.use_gpu, resources_per_worker=resources
+        ),
+        torch_config=TorchConfig(
+            backend="cpu:gloo,cuda:nccl" if cluster.use_gpu else "gloo", timeout_s=round(recipe.stall_timeout_s)
+        ),
+        run_config=RunConfig(
+            name=f"stage{recipe.stage}",
+            storage_path=str(_ray_storage(job)),
+            failure_config=FailureConfig(max_failures=recipe.max_failures),
+        ),
+    )
+
+
+def _ray_storage(job: SftJob) -> Path:
+    """Ray Train's own notes, which its next version cannot read: ours are in checkpoints/, so these go with the run."""
+    return job.directory / "ray"
