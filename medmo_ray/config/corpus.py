@@ -16,7 +16,7 @@ class GeneratedImages(Settings):
 
     num_images: int = Field(600, ge=8)
     size_px: int = Field(96, ge=32, le=2048, description="height and width of each image")
-    max_objects: int = Field(3, ge=1, le=200, description="cells and bacteria in an image, at most")
+    max_objects: int = Field(2, ge=1, le=200, description="cells and bacteria in an image, at most")
 
 
 class CorpusRecipe(Settings):

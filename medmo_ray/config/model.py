@@ -13,16 +13,12 @@ class TinyModel(Settings):
     vocab_size: int = Field(
         1024, ge=384, description="byte-level BPE trained on the corpus text, special tokens included"
     )
-    hidden_size: int = Field(128, ge=32)
-    num_layers: int = Field(4, ge=2)
-    num_heads: int = Field(4, ge=1)
-    vision_hidden_size: int = Field(128, ge=32)
-    vision_depth: int = Field(4, ge=2)
-    vision_num_heads: int = Field(4, ge=1)
-    init_std: float = Field(
-        0.06, gt=0, description="spread of the random weights; narrow layers need more than the usual 0.02"
-    )
-    rope_theta: float = Field(10_000.0, gt=1, description="base of the rotary positions; small for short sequences")
+    hidden_size: int = Field(64, ge=32)
+    num_layers: int = Field(3, ge=2)
+    num_heads: int = Field(4, ge=1, description="of the language layers, each 32 wide")
+    vision_hidden_size: int = Field(64, ge=32)
+    vision_depth: int = Field(2, ge=2)
+    vision_num_heads: int = Field(2, ge=1)
 
 
 class ModelSettings(Settings):

@@ -15,8 +15,9 @@ Kind = Literal["cell", "bacterium"]
 
 LENGTH_SHARE = {"cell": (0.24, 0.44), "bacterium": (0.28, 0.46)}
 """Longest side of an object as a share of the image's side, while few objects share the image."""
-STAIN = {"cell": (0.62, 0.38, 0.52), "bacterium": (0.22, 0.28, 0.55)}
-"""Red, green, blue of each kind before an object's own shade: eosin pink and the violet blue of a Giemsa stain."""
+COLOUR = {"cell": (0.95, 0.85, 0.9), "bacterium": (0.1, 0.08, 0.25)}
+"""Red, green, blue of each kind before an object's own shade: as in phase contrast, one is lighter and one darker than the
+grey ground."""
 FREE_OBJECTS = 4
 """Up to so many objects keep the lengths above; more of them shrink so that the covered area stays."""
 MAX_OVERLAP = 0.02
@@ -88,8 +89,8 @@ def generate_image(index: int, seed: int, settings: GeneratedImages) -> Generate
 
 
 def _ground(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """H × W × 3 ground of a bright field: one pale tint with a slow, faint texture."""
-    tint = rng.uniform(0.74, 0.92, 3)
+    """H × W × 3 ground: grey of a slight tint with a slow, faint texture."""
+    tint = rng.uniform(0.44, 0.56) + rng.uniform(-0.04, 0.04, 3)
     coarse = Image.fromarray(rng.normal(0, 0.03, (8, 8)).astype(np.float32))
     texture = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float64)
     return tint + texture[:, :, None]
@@ -156,12 +157,12 @@ def _free_place(rng: np.random.Generator, mask: NDArray[np.bool_], taken: NDArra
 
 
 def _paint(rng: np.random.Generator, window: NDArray[np.float64], depth: NDArray[np.float64], kind: Kind) -> None:
-    """Blend one stained object into its window of the canvas, in place: opaque where depth ≥ 0.5; cells get a nucleus."""
-    colour = np.array(STAIN[kind]) + rng.uniform(-0.07, 0.07, 3)
+    """Blend one object into its window of the canvas, in place: opaque where depth ≥ 0.5; cells get a nucleus."""
+    colour = np.array(COLOUR[kind]) + rng.uniform(-0.08, 0.08, 3)
     window += np.clip(depth + 0.5, 0, 1)[:, :, None] * (colour - window)
     if kind == "cell":
         nucleus = np.clip(depth - rng.uniform(0.5, 0.65) * depth.max(), 0, 1)[:, :, None] * 0.8
-        window += nucleus * (colour * 0.45 - window)
+        window += nucleus * (colour * 0.75 - window)
 
 
 def _box_of(mask: NDArray[np.bool_], top: int, left: int) -> tuple[int, int, int, int]:

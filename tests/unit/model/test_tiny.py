@@ -107,9 +107,8 @@ def test_learning_reaches_every_weight_deepstack_included(
 @pytest.mark.parametrize(
     ("sizes", "named"),
     [
-        ({"hidden_size": 100}, "tiny.hidden_size=100"),
-        ({"hidden_size": 64, "num_heads": 8}, "tiny.hidden_size=64"),
         ({"vision_hidden_size": 72}, "tiny.vision_hidden_size=72"),
+        ({"vision_hidden_size": 64, "vision_num_heads": 3}, "use vision_hidden_size=96"),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(tmp_path: Path, sizes: dict[str, int], named: str) -> None:
