@@ -95,7 +95,7 @@ def architecture_of(settings: ModelSettings, directory: Path | None = None) -> A
 
 
 def _of_tiny(tiny: TinyModel) -> Architecture:
-    head_dim = tiny.hidden_size // tiny.num_heads
+    head_dim = 32  # of every tiny model (`medmo_ray.model.tiny`)
     return Architecture(
         "tiny random Qwen3-VL", tiny.vocab_size, tiny.hidden_size, 2 * tiny.hidden_size, tiny.num_layers, tiny.num_heads,
         max(1, tiny.num_heads // 2), head_dim, True, tiny.vision_depth, tiny.vision_hidden_size,
