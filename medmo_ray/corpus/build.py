@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from medmo_ray.config.corpus import CorpusRecipe
 from medmo_ray.corpus.compose import TEXT_TASK, Composer, check_tasks, text_samples
-from medmo_ray.corpus.files import BuildFiles, atomic
+from medmo_ray.corpus.files import BuildFiles, atomic, clear_write_errors
 from medmo_ray.corpus.manifest import Manifest, content_digest
 from medmo_ray.corpus.plan import (
     ROW_OVERHEAD_BYTES,
@@ -63,11 +63,12 @@ def build_corpus(recipe: CorpusRecipe, directory: Path) -> Manifest:
     files = BuildFiles(Path(directory).resolve())
     check_tasks(recipe)
     if manifest := finished(recipe, files):
+        shutil.rmtree(files.building, ignore_errors=True)  # left where a build was killed at its very end
         print(f"The corpus is there already.\n{summary(manifest)}")
         return manifest
     source = open_source(recipe)
     records = source.list_records()[: recipe.num_files]
-    with begun(recipe, files, records):
+    with clear_write_errors(), begun(recipe, files, records):
         scanned = _scan(recipe, files, records, source.dataset)
         parts = _plan(recipe, scanned.kept)
         _write(recipe, files, scanned, parts, source)

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and the ones that a build keeps until it is finished."""
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -8,7 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from medmo_ray.errors import DataError
+
 PART_SUFFIX = ".part"
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+@contextmanager
+def clear_write_errors() -> Iterator[None]:
+    """Says in words of our own that a disk is full or that a place cannot be written to.
+
+    Raises:
+        DataError: In place of such an OSError; others pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise DataError(
+            f"The corpus cannot be written: {error}. Free or allow space and start the build again: it goes on where it "
+            "stopped. Or set run.root to another disk."
+        ) from error
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Runs the units of a build on the cluster: a unit writes files of its own and is done when they are there."""
 
-import errno
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,9 +8,8 @@ from ray.data import TaskPoolStrategy
 from tqdm import tqdm
 
 from medmo_ray.config.base import ClusterSettings
+from medmo_ray.corpus.files import clear_write_errors
 from medmo_ray.errors import DataError, MedmoError
-
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def run_units(work: Callable[[int], int], sizes: dict[int, int], cluster: ClusterSettings, title: str) -> Iterator[int]:
@@ -34,17 +32,10 @@ def run_units(work: Callable[[int], int], sizes: dict[int, int], cluster: Cluste
     # Ray Data drops the class and the words of an exception from a task, so expected ones come back as values.
     def guarded(row: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {"unit": row["unit"], "count": work(row["unit"]), "error": ""}
+            with clear_write_errors():
+                return {"unit": row["unit"], "count": work(row["unit"]), "error": ""}
         except MedmoError as error:
             return {"unit": row["unit"], "count": 0, "error": str(error)}
-        except OSError as error:
-            if error.errno not in _CANNOT_WRITE:
-                raise
-            return {
-                "unit": row["unit"],
-                "count": 0,
-                "error": f"The corpus cannot be written: {error}. Free or allow space.",
-            }
 
     with tqdm(total=sum(sizes.values()), desc=title, unit="record", mininterval=0.5) as bar:
         if not sizes:
@@ -52,7 +43,7 @@ def run_units(work: Callable[[int], int], sizes: dict[int, int], cluster: Cluste
         dataset = ray.data.from_items([{"unit": unit} for unit in sizes], override_num_blocks=len(sizes))
         dataset.context.enable_progress_bars = False
         dataset.context.print_on_execution_start = False
-        strategy = TaskPoolStrategy(size=cluster.num_workers)
+        strategy = TaskPoolStrategy(size=min(cluster.num_workers, len(sizes)))
         for row in dataset.map(guarded, num_cpus=cluster.cpus_per_worker, compute=strategy).iter_rows():
             if row["error"]:
                 raise DataError(row["error"])
