@@ -18,7 +18,7 @@ from medmo_ray.config.base import CoordinateFrame
 from medmo_ray.config.sft import DataSettings
 from medmo_ray.corpus.sample import IMAGE_PLACEHOLDER
 from medmo_ray.errors import DataError
-from medmo_ray.stream.flat import Arrays, allocate, arrays
+from medmo_ray.stream.flat import Arrays, allocate, arrays, binary_values
 from medmo_ray.stream.images import CELL_PX, PATCH_PX, PATCH_VALUES, load_pixels, patchify, target_size
 from medmo_ray.stream.render import IGNORED, ChatTokens, Rendered, Size, moved_turns, rope_positions
 
@@ -66,7 +66,7 @@ class BatchEncoder:
                 skipped.append((row[0], str(error)))
         return self.lay_out(examples, {"ids": [example.id for example in examples], "skipped": skipped})
 
-    def _example(self, name: str, messages: str, images: list[tuple[Any, Size]]) -> Example:
+    def _example(self, name: str, messages: str, images: list[tuple[NDArray[np.uint8], Size]]) -> Example:
         stored = [size for _, size in images]
         data = self._data
         sizes = [target_size(*size, data.image_side_px, data.min_pixels, data.max_pixels) for size in stored]
@@ -74,7 +74,10 @@ class BatchEncoder:
         if len(tokens.ids) > data.max_length_tokens:
             raise DataError(f"{len(tokens.ids)} tokens are more than data.max_length_tokens={data.max_length_tokens}")
         return Example(
-            name, tokens, sizes, [load_pixels(raw, size) for (raw, _), size in zip(images, sizes, strict=True)]
+            name,
+            tokens,
+            sizes,
+            [load_pixels(raw.data, size) for (raw, _), size in zip(images, sizes, strict=True)],
         )
 
     def lay_out(self, examples: list[Example], facts: dict[str, Any]) -> NDArray[np.uint8]:
@@ -141,13 +144,16 @@ def probe_arrays(model: Path) -> Arrays:
     return arrays(encoder.lay_out([example], {"ids": [example.id], "skipped": []}))
 
 
-def _raw_rows(rows: pa.Table) -> list[tuple[str, str, list[tuple[Any, Size]]]]:
+def _raw_rows(rows: pa.Table) -> list[tuple[str, str, list[tuple[NDArray[np.uint8], Size]]]]:
     """(id, messages, [(encoded image, (width, height))]) of each row; the image bytes are not copied."""
-    found = []
-    for name, messages, images in zip(*(rows.column(column) for column in ("id", "messages", "images")), strict=True):
-        encoded = [
-            (memoryview(image["bytes"].as_buffer()), (image["width_px"].as_py(), image["height_px"].as_py()))
-            for image in images
-        ]
-        found.append((name.as_py(), messages.as_py(), encoded))
-    return found
+    images = rows.column("images").combine_chunks()
+    fields = images.values
+    sizes = zip(fields.field("width_px").to_pylist(), fields.field("height_px").to_pylist(), strict=True)
+    encoded = list(zip(binary_values(fields.field("bytes")), sizes, strict=True))
+    bounds = images.offsets.to_pylist()
+    return [
+        (name, messages, encoded[bounds[row] : bounds[row + 1]])
+        for row, (name, messages) in enumerate(
+            zip(rows.column("id").to_pylist(), rows.column("messages").to_pylist(), strict=True)
+        )
+    ]

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,16 @@ def to_cell(buffer: NDArray[np.uint8]) -> pa.Array:
     return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(buffer)])
 
 
-def from_cell(cell: pa.Scalar) -> NDArray[np.uint8]:
-    """The buffer behind a value of an Arrow column, without a copy."""
-    return np.frombuffer(cell.as_buffer(), np.uint8)
+def binary_values(column: pa.Array | pa.ChunkedArray) -> list[NDArray[np.uint8]]:
+    """The values of a large_binary column as views; taking a scalar out of Arrow would copy each."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    found = []
+    for chunk in chunks:
+        _, offsets, content = chunk.buffers()
+        bounds = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+        whole = np.frombuffer(content, np.uint8) if content is not None else np.empty(0, np.uint8)
+        found += [whole[start:stop] for start, stop in pairwise(bounds.tolist())]
+    return found
 
 
 def _views(buffer: NDArray[np.uint8], header: list[list[Any]], base: int) -> Arrays:

@@ -20,7 +20,7 @@ import ray
 
 from medmo_ray.config.sft import SftRecipe
 from medmo_ray.errors import TrainingError
-from medmo_ray.stream.flat import Arrays, arrays, from_cell, to_cell
+from medmo_ray.stream.flat import Arrays, arrays, binary_values, to_cell
 from medmo_ray.stream.plan import EpochPlan
 from medmo_ray.stream.read import training_rows
 
@@ -80,7 +80,8 @@ class _Encode:
         self._encoder = BatchEncoder(source.model, frame, source.recipe.data)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        with pa.ipc.open_stream(table.column("payload")[0].as_buffer()) as stream:
+        (raw,) = binary_values(table.column("payload"))
+        with pa.ipc.open_stream(pa.py_buffer(raw)) as stream:
             rows = stream.read_all()
         return pa.table({"number": table.column("number"), "payload": to_cell(self._encoder.encode(rows))})
 
@@ -103,7 +104,9 @@ def split_stream(source: StreamSource) -> list[Any]:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     dataset = ray.data.from_items(windows, override_num_blocks=len(windows))
-    dataset = dataset.map_batches(_Read(source), batch_size=1, num_cpus=0.25, compute=ray.data.TaskPoolStrategy(size=READ_AHEAD_WINDOWS))
+    dataset = dataset.map_batches(
+        _Read(source), batch_size=1, num_cpus=0.25, compute=ray.data.TaskPoolStrategy(size=READ_AHEAD_WINDOWS)
+    )
     dataset = dataset.map_batches(
         _Encode,
         fn_constructor_args=(source,),
@@ -200,8 +203,8 @@ class RankStream:
     def _fetch(self, iterator: Any) -> None:
         try:
             for table in iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
-                number, payload = table.column("number")[0].as_py(), table.column("payload")[0]
-                if not self._put((number, arrays(from_cell(payload)))):
+                (payload,) = binary_values(table.column("payload"))
+                if not self._put((table.column("number")[0].as_py(), arrays(payload))):
                     return
             self._put(TrainingError("The stream ended before the plan did: the corpus changed while the run went on."))
         except BaseException as error:  # noqa: BLE001 - raised again by `take`, in the thread that trains

@@ -20,6 +20,7 @@ from medmo_ray.errors import ConfigError, DataError
 from medmo_ray.stream.images import CELL_PX, image_tokens
 from rewards.boxes import map_boxes
 from rewards.frames import extent
+from rewards.grammars import Corners
 
 IGNORED = -100
 """Target of a position that is not learnt from; what torch's cross entropy leaves out."""
@@ -28,7 +29,7 @@ Size = tuple[int, int]
 Turn = dict[str, str]
 
 
-def box_mapper(stored: Size, shown: Size, frame: CoordinateFrame) -> Callable[[tuple[float, ...]], list[int]]:
+def box_mapper(stored: Size, shown: Size, frame: CoordinateFrame) -> Callable[[Corners], Corners]:
     """Moves a box from pixels of the stored image to the numbers that the model writes.
 
     Args:
@@ -41,10 +42,10 @@ def box_mapper(stored: Size, shown: Size, frame: CoordinateFrame) -> Callable[[t
     """
     limits = [int(side) for side in extent(frame, *shown)]
 
-    def mapped(box: tuple[float, ...]) -> list[int]:
+    def mapped(box: Corners) -> Corners:
         x1, x2 = _side(box[0], box[2], stored[0], limits[0])
         y1, y2 = _side(box[1], box[3], stored[1], limits[1])
-        return [x1, y1, x2, y2]
+        return x1, y1, x2, y2
 
     return mapped
 

@@ -1,0 +1,130 @@
+"""What a step computes: scores of answers, learning rate, weight decay, logs and names of stalled ranks."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from medmo_ray.config.sft import OptimizerSettings
+from medmo_ray.errors import ConfigError, TrainingError
+from medmo_ray.model.progress import Progress, check_resumable, latest_checkpoint
+from medmo_ray.sft.metrics import ConsumedLog, answer_scores, not_finite
+from medmo_ray.sft.schedule import adamw, learning_rate
+from medmo_ray.sft.watch import Heartbeat, furthest_behind, stalls_named
+from medmo_ray.stream.render import IGNORED
+
+
+def test_scores_of_answers_by_hand() -> None:
+    probabilities = torch.tensor([[[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]])
+    targets = torch.tensor([[1, 1, IGNORED]])
+    found = answer_scores(probabilities.log(), targets)
+    assert found["loss"].item() == pytest.approx(-math.log(0.25) - math.log(0.8))
+    assert found["correct"].item() == 1
+    assert found["targets"].item() == 2
+    assert found["entropy"].item() == pytest.approx(
+        -(0.5 * math.log(0.5) + 0.5 * math.log(0.25)) - (0.8 * math.log(0.8) + 0.2 * math.log(0.1))
+    )
+
+
+def test_without_targets_the_loss_is_zero_and_still_reaches_the_weights() -> None:
+    layer = nn.Linear(4, 3)
+    found = answer_scores(layer(torch.randn(1, 2, 4)), torch.full((1, 2), IGNORED))
+    found["loss"].backward()
+    assert found["loss"].item() == 0
+    assert (layer.weight.grad == 0).all()
+
+
+def test_the_rate_rises_for_a_tenth_and_falls_as_a_cosine() -> None:
+    settings = OptimizerSettings(lr=1.0)
+    rates = [learning_rate(step, 100, settings) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.5 * (1 + math.cos(math.pi * 89 / 90)))
+    assert learning_rate(50, 100, settings.model_copy(update={"schedule": "constant"})) == 1.0
+    assert learning_rate(0, 1, settings) == 1.0
+
+
+def test_norms_and_biases_do_not_decay() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
+    optimizer = adamw(model, OptimizerSettings(lr=0.1, weight_decay=0.5))
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    changed = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == {"0.weight"}
+    torch.testing.assert_close(model[0].weight, before["0.weight"] * (1 - 0.1 * 0.5))
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [({"loss": 1.0, "grad_norm": 2.0}, []), ({"loss": math.nan, "grad_norm": math.inf}, ["loss", "grad_norm"])],
+)
+def test_what_is_not_finite_is_named(values: dict[str, float], names: list[str]) -> None:
+    assert not_finite(values) == names
+
+
+def test_consumed_samples_of_steps_that_are_redone_are_forgotten(tmp_path: Path) -> None:
+    for rank in range(3):
+        rows = [json.dumps({"step": step, "ids": [f"{rank}-{step}"]}) for step in (1, 2, 3)]
+        (tmp_path / f"rank-{rank:05d}.jsonl").write_text("\n".join(rows) + '\n{"step": 4, "i')
+    for rank in range(2):  # one rank fewer than before
+        ConsumedLog(tmp_path, rank, 2, resume_step=2).write(3, [5 + rank, None], [])
+    steps = {
+        file.name: [json.loads(line)["step"] for line in file.read_text().splitlines()]
+        for file in sorted(tmp_path.iterdir())
+    }
+    assert steps == {"rank-00000.jsonl": [1, 2, 3], "rank-00001.jsonl": [1, 2, 3], "rank-00002.jsonl": [1, 2]}
+    last = json.loads((tmp_path / "rank-00001.jsonl").read_text().splitlines()[-1])
+    assert last["micro_batches"] == [6]
+
+
+def test_the_rank_that_is_behind_is_named(tmp_path: Path) -> None:
+    for rank, (step, phase) in enumerate([(7, "update"), (7, "waiting for data"), (8, "waiting for data")]):
+        Heartbeat(tmp_path, rank).beat(step, phase)
+    words = furthest_behind(tmp_path, 3)
+    assert words.startswith("rank 1 on ")
+    assert "at step 7, waiting for data" in words
+    assert furthest_behind(tmp_path, 4).startswith("rank 3 on an unknown node")
+    with pytest.raises(TrainingError, match="rank 1 on"), stalls_named(tmp_path, 3):
+        raise RuntimeError("Timed out waiting 30000ms for recv operation to complete")
+    with pytest.raises(RuntimeError, match="another"), stalls_named(tmp_path, 3):
+        raise RuntimeError("another thing")
+
+
+def checkpoint(directory: Path, step: int, **changes: object) -> None:
+    path = directory / f"step-{step:08d}"
+    path.mkdir(parents=True)
+    values = {"step": step, "cursor": 2 * step, "plan": "p", "model": "m", "world_size": 2, "format": 1, **changes}
+    (path / "state.json").write_text(json.dumps(values))
+
+
+def test_the_last_complete_checkpoint_is_the_one_to_resume(tmp_path: Path) -> None:
+    assert latest_checkpoint(tmp_path) is None
+    assert check_resumable(tmp_path, plan="p", model="m") is None
+    for step in (9, 10, 100):
+        checkpoint(tmp_path, step)
+    (tmp_path / "step-00000200.part").mkdir()
+    found = check_resumable(tmp_path, plan="p", model="m")
+    assert found == Progress(100, 200, "p", "m", 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [({"plan": "q"}, "plan of samples"), ({"model": "n"}, "starting model"), ({"format": 0}, "format")],
+)
+def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path, changes: dict[str, object], what: str) -> None:
+    checkpoint(tmp_path, 5, **changes)
+    with pytest.raises(ConfigError, match=what):
+        check_resumable(tmp_path, plan="p", model="m")
+
+
+def test_a_damaged_checkpoint_says_which_one_to_remove(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 5)
+    (tmp_path / "step-00000005" / "state.json").write_text("{")
+    with pytest.raises(TrainingError, match="step-00000005"):
+        latest_checkpoint(tmp_path)
