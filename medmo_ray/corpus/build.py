@@ -6,7 +6,8 @@ Two passes over the raw records, each in units that run in parallel and leave a 
 2. write: decide splits, order and shards from the lines (`plan`), then write the shards (`shards`).
 
 A build that was killed goes on with the units that left no file. What is written depends on the recipe and the raw data
-alone, so it ends with the digest of a build that was not. Records stay in the tasks; the driver holds a line for each.
+alone, so it ends with the digest of a build that was not. Images stay in the tasks; the driver holds a line for each
+record, about 2.6 kB (measured with 500,000).
 """
 
 import shutil

@@ -13,6 +13,7 @@ from medmo_ray.corpus.wording import (
     inventory,
     listed,
     plural,
+    singular,
     vocabulary_words,
 )
 from rewards.boxes import LabelledBox, format_boxes
@@ -59,7 +60,7 @@ def caption(seen: Seen) -> QuestionAnswer:
     text = f"This {seen.modality} image shows {inventory(seen.boxes)}."
     largest = clearly_largest(seen.boxes)
     if largest and len(seen.boxes) > 1 and (half := half_of(largest, seen.width_px)):
-        text += f" The largest object, a {largest.label}, lies in the {half} half."
+        text += f" The largest of them ({singular(largest.label)}) lies in the {half} half."
     return prompt, text
 
 
@@ -83,7 +84,7 @@ def _questions(seen: Seen) -> Iterator[QuestionAnswer]:
     of_one_label = [box for box in seen.boxes if box.label == counted]
     largest = clearly_largest(of_one_label)
     if largest and (half := half_of(largest, seen.width_px)):
-        which = f"the largest {counted}" if len(of_one_label) > 1 else f"the {counted}"
+        which = f"the largest {singular(counted)}" if len(of_one_label) > 1 else f"the {singular(counted)}"
         yield f"Does {which} lie in the left or in the right half of the image?", half
 
     (first, many), *others = counts.most_common(2)

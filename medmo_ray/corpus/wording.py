@@ -22,7 +22,7 @@ BOX_FORM = "Answer in the form: label <box>[[x1, y1, x2, y2], ...]</box>."
 MAX_NAMED_LABELS = 8  # a prompt names the labels to look for up to so many
 
 _IRREGULAR = {"bacterium": "bacteria", "nucleus": "nuclei", "mitochondrion": "mitochondria"}
-_ALREADY_PLURAL = ("platelets", "cells", "bacteria", "nuclei")
+_SINGULAR = {"platelets": "platelet", "cells": "cell", **{many: one for one, many in _IRREGULAR.items()}}
 
 
 def choose(options: Sequence[Choice], *key: object) -> Choice:
@@ -37,25 +37,35 @@ def hash_number(*key: object) -> int:
 
 
 def plural(label: str) -> str:
-    """The plural of a label: bacterium, bacteria; RBC, RBCs."""
+    """The plural of a label: bacterium, bacteria; RBC, RBCs. Labels that data sets write in the plural stay."""
     *before, last = label.split(" ")
-    if last.lower() in _ALREADY_PLURAL:
+    word = last.lower()
+    if word in _SINGULAR:
         return label
-    if last.lower() in _IRREGULAR:
-        many = _IRREGULAR[last.lower()]
-        return " ".join([*before, many.capitalize() if last[0].isupper() else many])
+    if word in _IRREGULAR:
+        return " ".join([*before, _cased_like(last, _IRREGULAR[word])])
     if last.isupper():
         return f"{label}s"
-    if last.endswith(("s", "x", "z", "ch", "sh")):
+    if word.endswith(("s", "x", "z", "ch", "sh")):
         return f"{label}es"
-    if last.endswith("y") and last[-2:-1] not in "aeiou":
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
         return f"{label[:-1]}ies"
     return f"{label}s"
 
 
+def singular(label: str) -> str:
+    """The singular of a label that a data set may write in the plural: Platelets, Platelet."""
+    *before, last = label.split(" ")
+    return " ".join([*before, _cased_like(last, _SINGULAR[last.lower()])]) if last.lower() in _SINGULAR else label
+
+
+def _cased_like(model: str, word: str) -> str:
+    return word.capitalize() if model[0].isupper() else word
+
+
 def counted(label: str, number: int) -> str:
     """`1 bacterium`, `3 cells`."""
-    return f"{number} {label if number == 1 else plural(label)}"
+    return f"{number} {singular(label) if number == 1 else plural(label)}"
 
 
 def listed(words: Sequence[str], conjunction: str = "and") -> str:

@@ -1,5 +1,6 @@
 """Runs the units of a build on the cluster: a unit writes files of its own and is done when they are there."""
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,6 +41,7 @@ def run_units(work: Callable[[int], int], sizes: dict[int, int], cluster: Cluste
     with tqdm(total=sum(sizes.values()), desc=title, unit="record", mininterval=0.5) as bar:
         if not sizes:
             return
+        _keep_ray_data_to_its_log_file()
         dataset = ray.data.from_items([{"unit": unit} for unit in sizes], override_num_blocks=len(sizes))
         dataset.context.enable_progress_bars = False
         dataset.context.print_on_execution_start = False
@@ -49,3 +51,10 @@ def run_units(work: Callable[[int], int], sizes: dict[int, int], cluster: Cluste
                 raise DataError(row["error"])
             bar.update(sizes[row["unit"]])
             yield row["count"]
+
+
+def _keep_ray_data_to_its_log_file() -> None:
+    """Its console would say of every build, before its first task, that it may hang forever, and break into the bar."""
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.name == "console":
+            handler.setLevel(logging.ERROR)

@@ -9,7 +9,7 @@ from medmo_ray.config.corpus import GeneratedImages
 from medmo_ray.corpus.checks import check_boxes
 from medmo_ray.corpus.generate import generate_image
 from medmo_ray.corpus.tasks import IMAGE_TASKS, Seen, _questions, caption, clearly_largest, detection, half_of, vqa
-from medmo_ray.corpus.wording import FRAME_WORDS, choose, hash_number, listed, plural
+from medmo_ray.corpus.wording import FRAME_WORDS, choose, counted, hash_number, listed, plural
 from rewards.boxes import LabelledBox, parse_boxes
 
 SETTINGS = GeneratedImages(size_px=128, max_objects=9)
@@ -112,6 +112,12 @@ def test_sizes_and_halves_are_told_only_where_they_are_clear() -> None:
 )
 def test_plurals(one: str, many: str) -> None:
     assert plural(one) == many
+
+
+def test_labels_that_are_plural_already_have_a_singular() -> None:
+    labels = ("Platelets", "red cells", "bacteria", "cell", "RBC")
+    assert [counted(label, 1) for label in labels] == ["1 Platelet", "1 red cell", "1 bacterium", "1 cell", "1 RBC"]
+    assert [counted(label, 2) for label in labels[:3]] == ["2 Platelets", "2 red cells", "2 bacteria"]
 
 
 def test_lists() -> None:
