@@ -21,7 +21,7 @@ import ray
 from medmo_ray.config.sft import SftRecipe
 from medmo_ray.errors import TrainingError
 from medmo_ray.stream.flat import Arrays, arrays, binary_values, to_cell
-from medmo_ray.stream.plan import EpochPlan
+from medmo_ray.stream.plan import EpochPlan, Window
 from medmo_ray.stream.read import training_rows
 
 NOTHING = -1
@@ -53,23 +53,28 @@ class StreamSource:
     cursor: int
 
 
-class _Read:
+class ReadStage:
     """Stage 1: window → its micro-batches as raw rows."""
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
+        plan = training_rows(self._source.corpus, self._source.recipe).plan
+        for index in batch["window"].tolist():
+            yield from self.read(plan.windows[index])
+
+    def read(self, window: Window) -> Iterator[pa.Table]:
+        """The micro-batches of a window from the cursor on, and the empty ones after the end of a step."""
         source = self._source
         rows = training_rows(source.corpus, source.recipe)
-        for index in batch["window"].tolist():
-            for number, table in rows.micro_batches(rows.plan.windows[index], source.cursor):
-                yield _numbered(number, _ipc(table))
-                for _ in range(rows.plan.padding_after(number, source.world_size)):
-                    yield _numbered(NOTHING, _ipc(table.slice(0, 0)))
+        for number, table in rows.micro_batches(window, source.cursor):
+            yield _numbered(number, _ipc(table))
+            for _ in range(rows.plan.padding_after(number, source.world_size)):
+                yield _numbered(NOTHING, _ipc(table.slice(0, 0)))
 
 
-class _Encode:
+class EncodeStage:
     """Stage 2: raw rows → one flat buffer."""
 
     def __init__(self, source: StreamSource) -> None:
@@ -105,10 +110,10 @@ def split_stream(source: StreamSource) -> list[Any]:
     context.print_on_execution_start = False
     dataset = ray.data.from_items(windows, override_num_blocks=len(windows))
     dataset = dataset.map_batches(
-        _Read(source), batch_size=1, num_cpus=0.25, compute=ray.data.TaskPoolStrategy(size=READ_AHEAD_WINDOWS)
+        ReadStage(source), batch_size=1, num_cpus=0.25, compute=ray.data.TaskPoolStrategy(size=READ_AHEAD_WINDOWS)
     )
     dataset = dataset.map_batches(
-        _Encode,
+        EncodeStage,
         fn_constructor_args=(source,),
         batch_size=1,
         batch_format="pyarrow",

@@ -1,0 +1,165 @@
+"""The training loop in one process: learning, exact resume, numeric forms, and losses that are not numbers."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+import torch.distributed as dist
+from small_run import recipe, write_corpus, write_model
+
+from medmo_ray.config.model import ModelSettings
+from medmo_ray.config.sft import SftRecipe
+from medmo_ray.errors import ClusterError, TrainingError
+from medmo_ray.model.load import load_model
+from medmo_ray.sft.job import SftJob
+from medmo_ray.sft.loop import train_rank
+from medmo_ray.stream.loader import EncodeStage, RankStream, ReadStage, StreamSource
+from medmo_ray.stream.read import training_rows
+from medmo_ray.telemetry import read_metrics
+
+pytestmark = pytest.mark.integration
+
+ALONE = {"num_workers": 1, "use_gpu": False, "cpus_per_worker": 1, "hardware": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"), corpus)
+
+
+@pytest.fixture(autouse=True)
+def process_group(tmp_path: Path) -> Iterator[None]:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+class BrokenOffError(Exception):
+    """Stands for what ends a run from outside."""
+
+
+class InProcess:
+    """The stages of the stream, one after the other, without Ray."""
+
+    def __init__(self, source: StreamSource, stop: int | None) -> None:
+        self._source, self._stop = source, stop
+
+    def iter_batches(self, **options: object) -> Iterator[pa.Table]:
+        plan, encode = training_rows(self._source.corpus, self._source.recipe).plan, EncodeStage(self._source)
+        for window in plan.windows:
+            if window.stop > self._source.cursor:
+                for table in ReadStage(self._source).read(window):
+                    if table.column("number")[0].as_py() == self._stop:
+                        raise BrokenOffError
+                    yield encode(table)
+
+
+def train(directory: Path, corpus: Path, model: Path, settings: SftRecipe, steps: int | None = None) -> object:
+    """Run the loop; with `steps` it is broken off after so many, as by a kill."""
+    job = SftJob(settings, directory, model, corpus)
+    rows = training_rows(corpus, settings)
+    done = max((int(path.name[5:]) for path in job.checkpoints.glob("step-*")), default=0)
+    cursor = rows.plan.step(done - 1).stop if done else 0
+    stop = None if steps is None else rows.plan.step(steps).start
+    stream = RankStream(rows.plan, InProcess(StreamSource(settings, model, corpus, 1, cursor), stop), 60)
+    try:
+        return train_rank(job, stream)
+    finally:
+        stream.close()
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    return load_model(directory, ModelSettings(dtype="float32")).state_dict()
+
+
+def test_it_learns_and_its_export_is_the_trained_model(tmp_path: Path, corpus: Path, model: Path) -> None:
+    settings = recipe(cluster=ALONE, batch={"per_worker": 8, "accumulation": 1}, epochs=4)
+    assert train(tmp_path, corpus, model, settings) is None
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, 25))
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    assert rows[-1]["accuracy"] > rows[0]["accuracy"] + 0.3
+    assert sum(row["samples"] for row in rows) == 4 * 48
+    assert not all(
+        torch.equal(a, b) for a, b in zip(weights(model).values(), weights(tmp_path / "export").values(), strict=True)
+    )
+
+
+def test_a_run_that_was_broken_off_ends_with_the_same_weights(tmp_path: Path, corpus: Path, model: Path) -> None:
+    settings = recipe(cluster=ALONE, checkpoint={"every_steps": 3, "keep": 2})
+    assert train(tmp_path / "whole", corpus, model, settings) is None
+    with pytest.raises(BrokenOffError):
+        train(tmp_path / "parts", corpus, model, settings, steps=5)
+    assert sorted(path.name for path in (tmp_path / "parts/checkpoints").iterdir()) == ["step-00000003"]
+    assert train(tmp_path / "parts", corpus, model, settings) is None
+    assert len(list((tmp_path / "parts/checkpoints").iterdir())) == 2
+    whole, parts = weights(tmp_path / "whole/export"), weights(tmp_path / "parts/export")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    exact = ("step", "loss", "accuracy", "entropy", "grad_norm", "lr", "samples", "tokens")
+    metrics = [
+        [{name: row[name] for name in exact} for row in read_metrics(tmp_path / run / "metrics.jsonl")]
+        for run in ("whole", "parts")
+    ]
+    assert metrics[0] == metrics[1]
+    consumed = [(tmp_path / run / "consumed/rank-00000.jsonl").read_text() for run in ("whole", "parts")]
+    assert consumed[0] == consumed[1]
+
+
+def test_a_finished_run_whose_export_was_lost_is_exported_again(tmp_path: Path, corpus: Path, model: Path) -> None:
+    settings = recipe(cluster=ALONE, max_steps=2)
+    assert train(tmp_path, corpus, model, settings) is None
+    before = weights(tmp_path / "export")
+    (tmp_path / "export").rename(tmp_path / "export.part")
+    assert train(tmp_path, corpus, model, settings) is None
+    assert all(torch.equal(before[name], value) for name, value in weights(tmp_path / "export").items())
+
+
+def test_accumulation_changes_the_memory_and_not_the_update(tmp_path: Path, corpus: Path, model: Path) -> None:
+    texts = {"tasks": ("text_qa",), "window_row_groups": 8}
+    for name, batch in (("one", {"per_worker": 8, "accumulation": 1}), ("four", {"per_worker": 2, "accumulation": 4})):
+        settings = recipe(cluster=ALONE, batch=batch, data=texts, max_steps=2, optimizer={"lr": 1e-3})
+        assert train(tmp_path / name, corpus, model, settings) is None
+    one, four = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "four"))
+    for a, b in zip(one, four, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-4)
+
+
+def test_bfloat16_and_recomputation_train_and_export_in_bfloat16(tmp_path: Path, corpus: Path, model: Path) -> None:
+    settings = recipe(cluster=ALONE, model={"dtype": "bfloat16"}, max_steps=3, activation_checkpointing=True)
+    assert train(tmp_path, corpus, model, settings) is None
+    assert json.loads((tmp_path / "export/config.json").read_text())["dtype"] == "bfloat16"
+    exported = load_model(tmp_path / "export", ModelSettings(dtype="bfloat16"))
+    assert {value.dtype for value in exported.parameters()} == {torch.bfloat16}
+    full = recipe(cluster=ALONE, max_steps=3)
+    assert train(tmp_path / "full", corpus, model, full) is None
+    halves, wholes = (read_metrics(path / "metrics.jsonl") for path in (tmp_path, tmp_path / "full"))
+    assert [row["loss"] for row in halves] == pytest.approx([row["loss"] for row in wholes], rel=0.02)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_is_named(tmp_path: Path, corpus: Path, model: Path) -> None:
+    settings = recipe(cluster=ALONE, optimizer={"lr": 1e30, "schedule": "constant"}, checkpoint={"every_steps": 1})
+    stopped = train(tmp_path, corpus, model, settings)
+    assert isinstance(stopped, TrainingError)
+    assert "loss" in str(stopped)
+    assert "optimizer.lr (now 1e+30)" in str(stopped)
+    assert not (tmp_path / "export").exists()
+
+
+def test_too_little_memory_is_said_before_the_model_is_loaded(tmp_path: Path, corpus: Path, model: Path) -> None:
+    huge = shutil.copytree(model, tmp_path / "huge")
+    config = json.loads((model / "config.json").read_text())
+    config["text_config"] |= {"hidden_size": 65536, "intermediate_size": 262144, "num_hidden_layers": 500}
+    (huge / "config.json").write_text(json.dumps(config))
+    stopped = train(tmp_path, corpus, huge, recipe(cluster=ALONE))
+    assert isinstance(stopped, ClusterError)
+    assert "Raise cluster.num_workers" in str(stopped)
