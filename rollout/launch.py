@@ -21,7 +21,7 @@ from rewards.records import RewardSettings
 from rollout.progress import PROGRESS, Watch
 from rollout.prompts import Prompts, write_prompts
 from rollout.runner import Runner
-from rollout.settings import Job, environment, verl_settings
+from rollout.settings import Job, environment, queue_settings, verl_settings
 from rollout.shared_memory import sweep_shared_memory
 
 VERL_ACTORS = ("TransferQueueController", "vllm_server_", "reward_loop_worker_", "agent_loop_worker_")
@@ -61,15 +61,15 @@ def run_dapo(recipe: DapoRecipe, directory: Path, *, model: Path, corpus: Path) 
         runner = Runner.options(runtime_env={"env_vars": environment(recipe, model, directory)}).remote()
         stack.callback(sweep_shared_memory, started)
         stack.callback(_end, runner)
-        loaded = runner.load.remote(on_cpu)
+        loaded = runner.load.remote(queue_settings(recipe), on_cpu)
         with ThreadPoolExecutor(1) as thread:
             starting = thread.submit(stack.enter_context, reward_pool(recipe))
             prompts = write_prompts(recipe, directory / "prompts", model=model, corpus=corpus)
             starting.result()
-        job = job_of(recipe, prompts, directory, model, nodes)
-        config = verl_settings(recipe, job)
+        config = verl_settings(recipe, job_of(recipe, prompts, directory, model, nodes))
         ray.get(loaded)
-        _wait(runner.train.remote(config, directory, recipe.model.dtype), Watch(directory, recipe.stall_timeout_s))
+        training = runner.train.remote(config, directory, recipe.model.dtype)
+        _wait(training, Watch(directory, recipe.stall_timeout_s))
 
 
 def job_of(recipe: DapoRecipe, prompts: Prompts, directory: Path, model: Path, nodes: tuple[int, int]) -> Job:

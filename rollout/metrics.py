@@ -16,7 +16,6 @@ NAMES: Mapping[str, str] = {
     "actor/pg_loss": "loss",
     "actor/ppo_kl": "policy_change",
     "actor/grad_norm": "grad_norm",
-    "actor/lr": "lr",
     "training/rollout_probs_diff_max": "probability_gap",
     "training/rollout_probs_diff_mean": "probability_gap_mean",
     "response_length/mean": "response_length/mean",
@@ -72,6 +71,23 @@ def reward_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     metrics["reward/unreadable_share"] = sum(bool(record["problems"]) for record in scored) / len(scored)
     metrics["reward/boxes/mean"] = sum(record["num_predicted"] for record in scored) / len(scored)
     return metrics
+
+
+def learning_rate(step: int, total_steps: int, optimizer: Any) -> float:
+    """The learning rate that a step was made with; verl reports that of the next one.
+
+    Args:
+        step: from 1.
+        total_steps: of the run.
+        optimizer: verl's `optim` settings.
+    """
+    warmup, done = int(optimizer.lr_warmup_steps_ratio * total_steps), step - 1
+    if done < warmup:
+        return optimizer.lr * done / warmup
+    if optimizer.lr_scheduler_type == "constant":
+        return optimizer.lr
+    share = (done - warmup) / max(1, total_steps - warmup)
+    return optimizer.lr * max(0.0, 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def weight_metrics(directory: Path, transfer: int) -> dict[str, float]:

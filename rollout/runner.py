@@ -1,5 +1,6 @@
 """The actor that verl's trainer lives in. Whatever the trainer starts belongs to it and ends with it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,24 @@ import ray
 class Runner:
     """Runs one attempt of stage 4. Heavy imports are the actor's alone, and begin while the driver writes prompts."""
 
-    def load(self, on_cpu: bool) -> None:
-        """Import everything now."""
-        import verl.trainer.ppo.v1  # noqa: F401
+    def load(self, queue: Any, on_cpu: bool) -> None:
+        """Import everything, and meanwhile start verl's store of trajectories, whose actors import as much.
 
-        from rollout import cpu
+        Args:
+            queue: verl's settings of it.
+            on_cpu: make sure that the CPU platform is there.
+        """
+        import transfer_queue
 
-        if on_cpu:
-            cpu.check_registration()
+        with ThreadPoolExecutor(1) as thread:
+            started = thread.submit(transfer_queue.init, queue)
+            import verl.trainer.ppo.v1  # noqa: F401
+
+            from rollout import cpu
+
+            if on_cpu:
+                cpu.check_registration()
+            started.result()
 
     def train(self, config: Any, directory: Path, dtype: str) -> int:
         """Train to the last step and export.
@@ -40,9 +51,7 @@ class Runner:
         from rollout.trainer import DapoTrainer
 
         validate_config(config, use_reference_policy=False, use_critic=False)
-        config.transfer_queue.enable = True
         OmegaConf.resolve(config)
-        transfer_queue.init(config.transfer_queue)
         try:
             trainer = DapoTrainer(config, directory)
             trainer.init()

@@ -55,8 +55,11 @@ class Job:
 
 
 def environment(recipe: DapoRecipe, model: Path, directory: Path) -> dict[str, str]:
-    """Variables of every process of the run: what verl itself would set, what vLLM and transformers need to be quiet and
-    offline, and on a machine without a GPU the CPU platform."""
+    """Variables of every process of the run.
+
+    What verl itself would set for a Ray that it starts, what keeps vLLM and transformers quiet and offline, and on a
+    machine without a GPU the CPU platform.
+    """
     variables = {
         "TOKENIZERS_PARALLELISM": "true",
         "NCCL_DEBUG": "WARN",
@@ -68,12 +71,17 @@ def environment(recipe: DapoRecipe, model: Path, directory: Path) -> dict[str, s
         "VERL_LOGGING_LEVEL": "WARNING",
         "HYDRA_FULL_ERROR": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        # Bars and warnings of a dozen processes would bury the run's own lines.
+        "TQDM_DISABLE": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "PYTHONWARNINGS": "ignore",
+        "HF_DATASETS_CACHE": str(directory / "prompts" / "cache"),
         WEIGHT_REPORTS: str(directory / "weights"),
     }
     if model.is_dir():
         variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if not recipe.cluster.use_gpu:
-        variables |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        variables |= {"OMP_NUM_THREADS": "1", "TQ_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         variables |= cpu.environment(recipe.rollout.kv_cache_gb)
     return variables
 
@@ -99,6 +107,19 @@ def verl_settings(recipe: DapoRecipe, job: Job) -> DictConfig:
     for key, value in values.items():
         set_key(config, key, value)
     return config
+
+
+def num_message_actors(recipe: DapoRecipe) -> int:
+    """How many of each of verl's actors that only pass messages: a handful serves a cluster, each takes seconds to start."""
+    return 8 if recipe.cluster.use_gpu else 1
+
+
+def queue_settings(recipe: DapoRecipe) -> DictConfig:
+    """The part of verl's configuration that its store of trajectories starts with."""
+    config = default_settings()
+    for key, value in _queue(recipe).items():
+        set_key(config, key, value)
+    return config.transfer_queue
 
 
 def default_settings() -> DictConfig:
@@ -246,8 +267,8 @@ def _optimizer(recipe: DapoRecipe) -> Mapping[str, Any]:
         f"{ACTOR}.optim.weight_decay": optimizer.weight_decay,
         f"{ACTOR}.optim.lr_warmup_steps_ratio": optimizer.warmup_share,
         f"{ACTOR}.optim.lr_scheduler_type": optimizer.schedule,
-        # The first step of a warm-up already moves; counted from 0, its learning rate is 0.
-        f"{ACTOR}.optim.zero_indexed_step": False,
+        # As in transformers: a warm-up begins at 0, so that its first step changes nothing.
+        f"{ACTOR}.optim.zero_indexed_step": True,
         f"{ACTOR}.optim.clip_grad": optimizer.max_grad_norm,
         f"{ACTOR}.grad_clip": optimizer.max_grad_norm,
     }
@@ -291,8 +312,7 @@ def _rewards(recipe: DapoRecipe) -> Mapping[str, Any]:
 
 
 def _trainer(recipe: DapoRecipe, job: Job) -> Mapping[str, Any]:
-    # Actors that only pass messages: a handful serves a cluster, and each takes seconds to start.
-    num_loops = 8 if recipe.cluster.use_gpu else 1
+    num_loops = num_message_actors(recipe)
     return {
         "trainer.use_v1": True,
         "trainer.v1.trainer_mode": "sync",
@@ -312,7 +332,14 @@ def _trainer(recipe: DapoRecipe, job: Job) -> Mapping[str, Any]:
         "trainer.experiment_name": recipe.run.name,
         "reward.num_workers": num_loops,
         f"{ROLLOUT}.agent.num_workers": num_loops,
-        "transfer_queue.backend.SimpleStorage.num_data_storage_units": num_loops,
+        **_queue(recipe),
+    }
+
+
+def _queue(recipe: DapoRecipe) -> Mapping[str, Any]:
+    return {
+        "transfer_queue.enable": True,
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": num_message_actors(recipe),
     }
 
 
@@ -335,6 +362,6 @@ def _engine_on_cpu() -> Mapping[str, Any]:
         f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": WEIGHT_BUCKET_MB_CPU,
         f"+{VLLM}.compilation_config": {"cudagraph_mode": "NONE"},
         f"+{VLLM}.skip_mm_profiling": True,
-        # The engine's one worker lives in the engine's process.
-        f"+{VLLM}.distributed_executor_backend": "uni",
+        # The engine's one worker lives in the engine's process; by its short name, "uni", vLLM replaces it on the CPU.
+        f"+{VLLM}.distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",
     }

@@ -12,7 +12,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from medmo_ray.errors import TrainingError
 from medmo_ray.telemetry import MetricsLog
-from rollout.metrics import Gauges, step_row, weight_metrics
+from rollout.metrics import Gauges, learning_rate, step_row, weight_metrics
 from rollout.progress import SHOWN, Progress
 
 ROLLOUTS = "rollouts"
@@ -67,6 +67,8 @@ class DapoTrainer(PPOTrainerSync):
         super()._compute_metrics(batch, metrics, *args, **kwargs)
         assert self.metrics is not None
         row = step_row(metrics, self.replay_buffer.records)
+        optimizer = self.config.actor_rollout_ref.actor.optim
+        row["lr"] = learning_rate(self.global_steps, self.total_training_steps, optimizer)
         check_weights_moved(self.global_steps, row)
         self._write_rollouts(batch)
         self.metrics.write(self.global_steps, row)

@@ -30,7 +30,8 @@ class WatchedWorker(vLLMColocateWorkerExtension):
 
             _custom_ops._supports_onednn = False
         worker = super().__new__(cls, **kwargs)
-        worker._witness = WeightWitness()
+        tied = kwargs["vllm_config"].model_config.hf_config.tie_word_embeddings
+        worker._witness = WeightWitness(twice={"lm_head.weight"} if tied else set())
         return worker
 
     def update_weights_from_ipc(self, *args: Any, **kwargs: Any) -> None:
@@ -50,9 +51,14 @@ class WatchedWorker(vLLMColocateWorkerExtension):
 
 
 class WeightWitness:
-    """Remembers a sample of the weights, to say how far a transfer moved them."""
+    """Remembers a sample of the weights, to say how far a transfer moved them.
 
-    def __init__(self) -> None:
+    Args:
+        twice: names that arrive beside the tensor that they share their values with.
+    """
+
+    def __init__(self, twice: set[str]) -> None:
+        self.twice = twice
         self.num_transfers = 0
         self.received = 0.0
         self.before: torch.Tensor | None = None
@@ -63,7 +69,7 @@ class WeightWitness:
 
     def receive(self, weights: list[tuple[str, torch.Tensor]]) -> None:
         """Weights arrive, in buckets."""
-        self.received += sum(_squares(tensor) for _, tensor in weights)
+        self.received += sum(_squares(tensor) for name, tensor in weights if name not in self.twice)
 
     def look(self, parameters: list[torch.Tensor]) -> dict[str, float]:
         """Look at the parameters held now.
