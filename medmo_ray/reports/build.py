@@ -74,6 +74,10 @@ def _notes(notes: list[str]) -> Markup | None:
 
 def _stage(stage: StageFacts) -> Markup:
     if stage.rows:
-        return stage_curves(stage)
-    words = "This stage was not started." if not stage.started else "No step was recorded yet."
-    return tag("p", words, class_="note")
+        shown = stage_curves(stage)
+    else:
+        words = "No step was recorded yet." if stage.started else "This stage was not started."
+        shown = tag("p", words, class_="note")
+    if stage.status not in ("failed", "stopped"):
+        return shown
+    return joined((tag("div", tag("b", stage.status), tag("pre", stage.detail[:4000]), class_="notes"), shown))

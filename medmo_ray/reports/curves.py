@@ -69,27 +69,34 @@ SFT_MORE = (
 )  # fmt: skip
 DAPO_REWARD = (
     Panel(("reward/*/mean",), "Reward terms", "mean over completions",
-          "Each term before its weight; “total” is the weighted sum that the advantage is made from."),
-    Panel(("response_length/*",), "Response length", "tokens", "Of the completions of a step."),
-    Panel(("reward/unreadable_share",), "Unreadable completions", "share of completions",
-          "Completions in which no box can be read; they score 0."),
+          "Each term before its weight; “total” is the weighted sum that the advantage is made from.",
+          unlike=("reward/boxes/mean",)),
+    Panel(("reward/*/std",), "Spread of the rewards", "standard deviation over completions",
+          "Without spread there is nothing to learn from."),
+    Panel(("reward/unreadable_share", "response_length/cut_share"), "Unreadable and cut completions", "share of completions",
+          "Unreadable: with something that cannot be read as a box; cut: at the length limit."),
+    Panel(("response_length/mean", "response_length/max"), "Response length", "tokens", "Of the completions of a step."),
+    Panel(("reward/boxes/mean",), "Predicted boxes", "boxes per completion", "Many more than there are: the policy games recall."),
+    Panel(("reward/failed",), "Failed scores", "completions per step", "Completions that no reward actor scored in time."),
 )  # fmt: skip
 DAPO_POLICY = (
     Panel(("clip_fraction*",), "Clipped ratios", "share of tokens",
           "Tokens whose probability ratio left the clip range."),
     Panel(("entropy",), "Policy entropy", "entropy [nats per token]", "A collapse to 0 ends exploration."),
-    Panel(("probability_gap",), "Probability gap", "largest difference",
-          "Between vLLM's and the trainer's probability of the same sampled token; large values mean two policies."),
-    Panel(("weight_change",), "Weight change", "change of the rollout weights",
-          "After each update, in the rollout engine itself; 0 would be an update that never arrived."),
-    GRADIENT, RATE,
+    Panel(("policy_change",), "Policy change", "mean log ratio", "Of the new and the old policy, within a step.", None),
+    Panel(("probability_gap*",), "Probability gap", "difference of probabilities",
+          "Between vLLM's and the trainer's probability of the same sampled token, the largest and the mean; large values "
+          "mean two policies."),
+    Panel(("weight_change",), "Weight change", "L2 distance",
+          "How far each update moved the weights that the rollout engine holds; 0 would be an update that never arrived."),
+    Panel(("loss",), "Policy loss", "loss", "Its value says little; jumps point at bad steps.", None),
+    GRADIENT, RATE, MEMORY,
 )  # fmt: skip
 DAPO_GROUPS = (
     Panel(("groups/*",), "Prompt groups", "groups per step",
           "Dynamic sampling evicts groups whose completions all score alike: they carry no signal."),
-    Panel(("reward/failed",), "Failed scores", "completions per step", "Completions that no reward actor scored in time."),
     Panel(("*_s",), "Time per step", "s", "What a step's time went into, stacked.", stacked=True, unlike=("step_s", "tokens_per_s")),
-    MEMORY,
+    Panel(("tokens_per_s*",), "Throughput", "tokens per second", "Prompt and completion tokens."),
 )  # fmt: skip
 
 
@@ -99,9 +106,9 @@ def stage_curves(stage: StageFacts) -> Markup:
     if stage.number < 4:
         groups = [("", _sft_main(stage.number)), ("Optimisation and throughput", SFT_MORE)]
     else:
-        groups = [("Rewards", DAPO_REWARD), ("Policy", DAPO_POLICY), ("Groups, scores and time", DAPO_GROUPS)]
+        groups = [("Rewards", DAPO_REWARD), ("Policy", DAPO_POLICY), ("Groups and time", DAPO_GROUPS)]
     panels = [panel for _, of_group in groups for panel in of_group]
-    claimed = {"step", "step_s", "reward/bbox/std", *(key for panel in panels for key in panel.matching(recorded))}
+    claimed = {"step", "step_s", *(key for panel in panels for key in panel.matching(recorded))}
     missing = [panel.title.lower() for panel in panels if not panel.matching(recorded)]
     return joined(
         (

@@ -19,6 +19,7 @@ from medmo_ray.config.plan import resolve
 from medmo_ray.corpus.manifest import MANIFEST_FILE, Manifest
 from medmo_ray.errors import DataError
 from medmo_ray.reports.held_out import HeldOutRow, read_held_out
+from medmo_ray.reports.tables import when
 from medmo_ray.run import COMPLETE, FAILED, StageDirectory
 from medmo_ray.telemetry import read_metrics
 
@@ -136,9 +137,9 @@ def _status(
     age_s: float,
 ) -> tuple[Status, str]:
     if stage.is_complete():
-        return "complete", str(complete.get("finished", ""))
+        return "complete", when(complete.get("finished"))
     if (stage.path / FAILED).is_file():
-        return "failed", f"{failed.get('failed', '')} {failed.get('error', 'no error was recorded')}".strip()
+        return "failed", f"{when(failed.get('failed'))} {failed.get('error', 'no error was recorded')}".strip()
     given = recipe.get("stall_timeout_s")
     limit_s = float(given) if isinstance(given, int | float) else SILENCE_S
     if age_s > limit_s:

@@ -19,7 +19,7 @@ from rewards.frames import Frame, from_frame
 NUM_LABEL_COLOURS = 6
 MAX_TEXT_CHARS = 1200
 MAX_LABEL_CHARS = 40
-MAX_TAGGED_BOXES = 12
+MAX_TAGGED_BOXES = 6
 """An image with more boxes of a kind names them under the pointer only."""
 
 

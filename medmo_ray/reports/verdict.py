@@ -5,7 +5,7 @@ import math
 from medmo_ray.reports.gather import RunFacts, StageFacts
 from medmo_ray.reports.markup import Markup, joined, tag
 from medmo_ray.reports.scale import duration_text, number_text
-from medmo_ray.reports.tables import number, number_cell, part, row, table, when
+from medmo_ray.reports.tables import number, number_cell, part, row, table
 
 MEASURES: tuple[tuple[str, str, bool], ...] = (
     ("mean_iou", "Mean IoU", True),
@@ -17,6 +17,8 @@ MEASURES: tuple[tuple[str, str, bool], ...] = (
 )
 """Key in evaluation.json, heading, and whether more is better."""
 ICONS = {"complete": "✓", "running": "●", "stopped": "■", "failed": "✗", "not started": "○"}
+MAX_DETAIL_CHARS = 60
+"""Of a stage's state in its box; its section says all of it."""
 
 
 def status_strip(run: RunFacts) -> Markup:
@@ -24,7 +26,7 @@ def status_strip(run: RunFacts) -> Markup:
     corpus = "complete" if run.manifest else "not started"
     detail = f"{run.manifest.num_samples:,} samples" if run.manifest else "no manifest"
     boxes = [_status_box("Corpus", "", corpus, detail)]
-    boxes += [_status_box(f"Stage {stage.number}", stage.name, stage.status, _detail(stage)) for stage in run.stages]
+    boxes += [_status_box(f"Stage {stage.number}", stage.name, stage.status, stage.detail) for stage in run.stages]
     return tag("ol", *boxes, class_="strip")
 
 
@@ -69,10 +71,6 @@ def verdict_table(run: RunFacts) -> Markup:
     return table(head, rows, "results of each stage")
 
 
-def _detail(stage: StageFacts) -> str:
-    return when(stage.detail) if stage.status == "complete" else stage.detail
-
-
 def _status_box(name: str, what: str, status: str, detail: str) -> Markup:
     return tag(
         "li",
@@ -80,7 +78,9 @@ def _status_box(name: str, what: str, status: str, detail: str) -> Markup:
         tag("b", name),
         tag("span", status, class_="state"),
         tag("span", what, class_="what") if what else None,
-        tag("small", detail[:400]) if detail else None,
+        tag("small", detail if len(detail) <= MAX_DETAIL_CHARS else f"{detail[:MAX_DETAIL_CHARS]}…")
+        if detail
+        else None,
         class_=status.replace(" ", "-"),
     )
 

@@ -226,14 +226,23 @@ def _dapo_step(step: int, num_steps: int, rng: np.random.Generator) -> dict[str,
     bbox = Shape(0.02, 0.43, num_steps / 9, 0.035).at(step, rng)
     terms = {"bbox": bbox, "label": Shape(0.2, 0.8, 60, 0.03).at(step, rng), "tags": Shape(0.4, 0.98, 30, 0.02).at(step, rng),
              "overlong": -Shape(0.3, 0.01, 20, 0.005).at(step, rng)}  # fmt: skip
-    parts = {"rollout_s": 8 + float(rng.random()), "reward_s": 0.4 + 0.1 * float(rng.random()), "update_s": 5 + float(rng.random()),
-             "sync_s": 0.9 + 0.1 * float(rng.random())}  # fmt: skip
+    terms["total"] = bbox + 0.2 * terms["label"] + 0.1 * terms["tags"] + terms["overlong"]
+    phases = {"rollout_s": 8 + float(rng.random()), "log_probs_s": 1.4 + 0.1 * float(rng.random()),
+              "update_s": 5 + float(rng.random()), "sync_s": 0.9 + 0.1 * float(rng.random())}  # fmt: skip
+    evicted = float(rng.poisson(2))
     return {
-        **{f"reward/{name}/mean": value for name, value in terms.items()}, "reward/bbox/std": 0.2,
-        "reward/total/mean": bbox + 0.2 * terms["label"] + 0.1 * terms["tags"] + terms["overlong"],
-        "reward/failed": float(step % 97 == 0), "reward/unreadable_share": Shape(0.4, 0.02, 25, 0.01).at(step, rng),
-        "response_length/mean": Shape(180, 46, 30, 2).at(step, rng), "entropy": Shape(1.3, 0.35, 90, 0.03).at(step, rng),
-        "clip_fraction": Shape(0.002, 0.02, 80, 0.003).at(step, rng), "probability_gap": 0.004 + 0.002 * float(rng.random()),
-        "weight_change": Shape(0.01, 0.004, 90, 0.0004).at(step, rng), "groups/evicted": float(rng.poisson(2)),
-        "grad_norm": Shape(1.5, 0.5, 60, 0.06).at(step, rng), "lr": 1e-6, "memory_gb": 4.2, **parts, "step_s": sum(parts.values()) + 0.3,
+        **{f"reward/{name}/mean": value for name, value in terms.items()},
+        **{f"reward/{name}/std": 0.2 + 0.02 * float(rng.normal()) for name in terms},
+        "reward/boxes/mean": Shape(6, 2.1, 30, 0.1).at(step, rng), "reward/failed": float(step % 97 == 0), "reward/completions": 128.0,
+        "reward/unreadable_share": Shape(0.4, 0.02, 25, 0.01).at(step, rng),
+        "response_length/cut_share": Shape(0.3, 0, 20, 0.005).at(step, rng),
+        "response_length/mean": Shape(180, 46, 30, 2).at(step, rng), "response_length/max": Shape(256, 90, 40, 8).at(step, rng),
+        "entropy": Shape(1.3, 0.35, 90, 0.03).at(step, rng), "clip_fraction": Shape(0.002, 0.02, 80, 0.003).at(step, rng),
+        "policy_change": 0.001 * float(rng.normal()), "loss": 0.01 * float(rng.normal()),
+        "probability_gap": 0.004 + 0.002 * float(rng.random()),
+        "probability_gap_mean": 0.0004 + 0.0001 * float(rng.random()), "weight_change": Shape(0.01, 0.004, 90, 0.0004).at(step, rng),
+        "groups/evicted": evicted, "groups/failed": 0.0, "groups/refilled": evicted,
+        "grad_norm": Shape(1.5, 0.5, 60, 0.06).at(step, rng), "lr": 1e-6, "memory_gb": 4.2,
+        "tokens_per_s_per_worker": 350 + 20 * float(rng.normal()),
+        **phases, "step_s": sum(phases.values()) + 0.3, "verl/actor/kl_loss": 0.0,
     }  # fmt: skip

@@ -72,7 +72,7 @@ def test_a_complete_run(complete: Page) -> None:
     assert complete.text.count("complete") >= 9
     assert "What could not be read" not in complete.text
     for name in ("Reward terms", "Response length", "Clipped ratios", "Policy entropy", "Probability gap", "Weight change",
-                 "Prompt groups", "Failed scores", "Time per step", "Unreadable completions"):  # fmt: skip
+                 "Prompt groups", "Failed scores", "Time per step", "Unreadable and cut completions", "Spread of the rewards"):  # fmt: skip
         assert name in complete.text
     assert "Not recorded" not in complete.text
 
