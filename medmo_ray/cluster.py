@@ -7,6 +7,7 @@ that is already running by joining a second, logical node for the time of the jo
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -81,7 +82,8 @@ def rehearsal_node(needs: Needs) -> Iterator[None]:
         return
     node = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={ray.get_runtime_context().gcs_address}",
-         f"--num-cpus={max(1, round(needs.num_cpus))}", f"--num-gpus={round(needs.num_gpus)}", "--disable-usage-stats"],
+         f"--num-cpus={max(1, math.ceil(needs.num_cpus))}", f"--num-gpus={round(needs.num_gpus)}", "--object-store-memory=1000000000",
+         "--disable-usage-stats"],
         cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
@@ -92,7 +94,7 @@ def rehearsal_node(needs: Needs) -> Iterator[None]:
 
 
 def _start_local(settings: ClusterSettings, needs: Needs) -> None:
-    logical = {} if settings.use_gpu else {"num_cpus": round(needs.num_cpus), "num_gpus": round(needs.num_gpus)}
+    logical = {} if settings.use_gpu else {"num_cpus": math.ceil(needs.num_cpus), "num_gpus": round(needs.num_gpus)}
     ray.init(address="local", namespace="medmo", include_dashboard=True, logging_level=logging.WARNING, **logical)
 
 
