@@ -94,8 +94,15 @@ def rehearsal_node(needs: Needs) -> Iterator[None]:
 
 
 def _start_local(settings: ClusterSettings, needs: Needs) -> None:
-    logical = {} if settings.use_gpu else {"num_cpus": math.ceil(needs.num_cpus), "num_gpus": round(needs.num_gpus)}
-    ray.init(address="local", namespace="medmo", include_dashboard=True, logging_level=logging.WARNING, **logical)
+    logical = {} if settings.use_gpu else {"num_cpus": round(needs.num_cpus), "num_gpus": round(needs.num_gpus)}
+    options = {"address": "local", "namespace": "medmo", "logging_level": logging.WARNING, **logical}
+    try:
+        ray.init(include_dashboard=True, **options)
+    except RuntimeError as error:
+        # A dashboard that does not start within its 30 s (a very busy machine) is no reason to lose the run.
+        print(f"Ray's dashboard did not start; the run goes on without it ({str(error).splitlines()[0]})", flush=True)
+        ray.shutdown()
+        ray.init(include_dashboard=False, **options)
 
 
 def _join(address: str) -> None:
