@@ -7,20 +7,21 @@ group holds, and numpy reads all numbers together. Every other text goes to the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain, compress, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewards.boxes import Grammar, LabelledBox, parse_boxes
-from rewards.geometry import as_boxes, in_order
+from rewards.geometry import as_boxes
 from rewards.grammars import MAX_BOXES, MAX_COORDINATE, MAX_TEXT_CHARS, clean_label
 
 Boxes = NDArray[Any] | Sequence[LabelledBox] | Sequence[Sequence[float]]
 
 _MAX_DIGITS = 6  # of a number read the fast way: below the coordinate cap
 _MAX_GROUPS = 64  # of a text read the fast way
+_CHUNK_CHARS = 24_000
 _DIGITS = b"0123456789"
 _NEWLINE, _COMMA, _OPEN, _CLOSE = b"\n,[]"
 # What is left of `[[12, 34, 56, 78], …]` without blanks after commas and digits, and the number of boxes it stands for.
@@ -34,7 +35,7 @@ class BoxBatch:
     Attributes:
         xyxy: float64 [M, 4], corners in order.
         counts: int64 [N], boxes of each text.
-        labels: for each text, the label of each of its boxes; empty lists where the boxes came without labels.
+        labels: M labels, one for each box; empty where boxes came without.
         problems: for each text, why parts of it were not read.
         num_whole: int64 [N], well-formed groups.
         num_broken: int64 [N], groups and stray tags that are not well formed.
@@ -42,7 +43,7 @@ class BoxBatch:
 
     xyxy: NDArray[np.float64]
     counts: NDArray[np.int64]
-    labels: list[list[str]]
+    labels: list[str]
     problems: list[tuple[str, ...]]
     num_whole: NDArray[np.int64]
     num_broken: NDArray[np.int64]
@@ -54,6 +55,11 @@ class BoxBatch:
     def starts(self) -> NDArray[np.int64]:
         """Int64 [N]: index of the first box of each text."""
         return np.cumsum(self.counts) - self.counts
+
+    def labels_of(self, index: int) -> list[str]:
+        """The labels of the boxes of one text."""
+        end = int(self.counts[: index + 1].sum())
+        return self.labels[end - int(self.counts[index]) : end]
 
 
 class _Groups(NamedTuple):
@@ -68,38 +74,41 @@ def read_batch(texts: Sequence[str], grammar: Grammar = "medmo") -> BoxBatch:
     """Reads the boxes of N texts; see `rewards.boxes.parse_boxes` for what is read and what is not."""
     num_texts = len(texts)
     groups, careful = _split(texts) if grammar == "medmo" else (_Groups([], [], []), np.ones(num_texts, dtype=bool))
-    numbers, group_counts = _read_groups(groups, careful)
+    xyxy, group_counts = _read_groups(groups.bodies)
+    text_of = np.array(groups.texts, dtype=np.int64)
+    careful[text_of[group_counts < 0]] = True
+    num_boxes = np.maximum(group_counts, 0)
+    careful |= np.bincount(text_of, weights=num_boxes, minlength=num_texts) > MAX_BOXES
 
-    counts = np.zeros(num_texts, dtype=np.int64)
-    num_whole = np.zeros(num_texts, dtype=np.int64)
+    kept = ~careful[text_of]
+    num_whole = np.bincount(text_of[kept], minlength=num_texts)
     num_broken = np.zeros(num_texts, dtype=np.int64)
-    labels: list[list[str]] = [[] for _ in texts]
+    counts = np.bincount(text_of, weights=num_boxes * kept, minlength=num_texts).astype(np.int64)
+    labels = list(chain.from_iterable(map(repeat, groups.labels, (num_boxes * kept).tolist())))
     problems: list[tuple[str, ...]] = [()] * num_texts
-    for text, label, count in zip(groups.texts, groups.labels, group_counts.tolist(), strict=True):
-        if not careful[text]:
-            labels[text] += [label] * count
-            counts[text] += count
-            num_whole[text] += 1
-    rows = []
+    if not careful.any():
+        return BoxBatch(xyxy, counts, labels, problems, num_whole, num_broken)
+
+    xyxy = xyxy[np.repeat(kept, num_boxes)]
+    readings = []
     for text in np.flatnonzero(careful).tolist():
         parsed = parse_boxes(texts[text], grammar)
-        labels[text], problems[text] = list(parsed.labels), parsed.problems
+        problems[text] = parsed.problems
         counts[text], num_whole[text], num_broken[text] = len(parsed), parsed.num_whole, parsed.num_broken
-        rows.append(parsed.xyxy)
-    if rows:
-        is_careful = np.repeat(careful, counts)
-        xyxy = np.empty((len(is_careful), 4))
-        xyxy[is_careful] = np.concatenate(rows)
-        xyxy[~is_careful] = numbers
-    else:
-        xyxy = numbers
-    return BoxBatch(xyxy, counts, labels, problems, num_whole, num_broken)
+        readings.append(parsed)
+    is_careful = np.repeat(careful, counts)
+    all_xyxy, all_labels = np.empty((len(is_careful), 4)), np.empty(len(is_careful), dtype=object)
+    all_xyxy[~is_careful], all_labels[~is_careful] = xyxy, labels
+    all_xyxy[is_careful] = np.concatenate([parsed.xyxy for parsed in readings])
+    all_labels[is_careful] = [label for parsed in readings for label in parsed.labels]
+    return BoxBatch(all_xyxy, counts, all_labels.tolist(), problems, num_whole, num_broken)
 
 
 def _split(texts: Sequence[str]) -> tuple[_Groups, NDArray[np.bool_]]:
-    """The groups of each text, and which texts have to be read carefully because their tags do not pair up."""
+    """The groups of each text whose tags pair up, and for each text whether they do not."""
     groups = _Groups([], [], [])
     careful = np.zeros(len(texts), dtype=bool)
+    known: dict[str, str] = {}  # a batch has few different labels
     for index, text in enumerate(texts):
         before, *pieces = text.split("<box>")
         if len(pieces) != text.count("</box>") or len(pieces) > _MAX_GROUPS or len(text) > MAX_TEXT_CHARS:
@@ -107,25 +116,38 @@ def _split(texts: Sequence[str]) -> tuple[_Groups, NDArray[np.bool_]]:
             continue
         for piece in pieces:
             body, closed, after = piece.partition("</box>")
-            if not closed or "\n" in body:
-                careful[index] = True
-            groups.bodies.append(body.replace("\n", " "))
-            groups.labels.append(clean_label(before))
+            groups.bodies.append(body if closed and "\n" not in body else "?")
+            label = known.get(before)
+            if label is None:
+                label = known[before] = clean_label(before)
+            groups.labels.append(label)
             groups.texts.append(index)
             before = after
     return groups, careful
 
 
-def _read_groups(groups: _Groups, careful: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Reads well-formed groups together; marks the texts of the others in `careful`.
+def _read_groups(bodies: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Reads groups, some thousand characters at a time, so that the temporaries stay in the cache.
 
     Returns:
-        The boxes of the texts that are not marked, float64 [M, 4], and the number of boxes of each group.
+        The boxes of the well-formed groups, float64 [M, 4], and for each group how many they are, or -1 if it is not well
+        formed.
     """
-    if not groups.bodies:
-        return np.empty((0, 4)), np.empty(0, dtype=np.int64)
-    texts = np.array(groups.texts)
-    joined = "\n".join(["", *groups.bodies, ""]).encode("ascii", "replace").replace(b", ", b",")
+    ends = np.cumsum(list(map(len, bodies)))
+    boxes, counts = [np.empty((0, 4))], [np.empty(0, dtype=np.int64)]
+    first = 0
+    while first < len(bodies):
+        done = ends[first - 1] if first else 0
+        after = max(first + 1, int(np.searchsorted(ends, done + _CHUNK_CHARS)))
+        some_boxes, some_counts = _read_some(bodies[first:after])
+        boxes.append(some_boxes)
+        counts.append(some_counts)
+        first = after
+    return np.concatenate(boxes), np.concatenate(counts)
+
+
+def _read_some(bodies: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    joined = "\n".join(["", *bodies, ""]).encode("ascii", "replace").replace(b", ", b",")
     skeletons = joined.translate(None, _DIGITS).split(b"\n")[1:-1]
     counts = np.array([_SKELETONS.get(skeleton, -1) for skeleton in skeletons])
 
@@ -141,15 +163,15 @@ def _read_groups(groups: _Groups, careful: NDArray[np.bool_]) -> tuple[NDArray[n
     bounds = np.searchsorted(first, np.flatnonzero(chars == _NEWLINE))
     numbers_of = np.diff(bounds)
     in_place_of = np.diff(np.concatenate([[0], np.cumsum(in_place)])[bounds])
-    careful[texts[(numbers_of != 4 * counts) | (in_place_of != numbers_of)]] = True
+    counts[(numbers_of != 4 * counts) | (in_place_of != numbers_of)] = -1
 
-    usable = np.repeat(~careful[texts], numbers_of)
+    usable = np.repeat(counts >= 0, numbers_of)
     boxes = _values(digits, first[usable], after[usable]).reshape(-1, 4)
     swapped = (boxes[:, 0] > boxes[:, 2]) | (boxes[:, 1] > boxes[:, 3])
-    if swapped.any():
-        owner = np.repeat(texts, np.where(careful[texts], 0, counts))
-        careful[owner[swapped]] = True
-        boxes = boxes[~careful[owner]]
+    if swapped.any():  # the careful reader puts them in order and says so
+        owner = np.repeat(np.arange(len(counts)), np.maximum(counts, 0))
+        counts[owner[swapped]] = -1
+        boxes = boxes[counts[owner] >= 0]
     return boxes, counts
 
 
@@ -173,7 +195,7 @@ def box_batch(boxes: Sequence[Boxes], *, predicted: bool = False) -> BoxBatch:
     Raises:
         ValueError: if boxes are not rows of four finite numbers.
     """
-    labels: list[list[str]] = []
+    labels: list[str] = []
     rows: list[NDArray[np.float64]] = []
     for item in boxes:
         names, corners = _names_and_corners(item)
@@ -181,11 +203,13 @@ def box_batch(boxes: Sequence[Boxes], *, predicted: bool = False) -> BoxBatch:
             corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4)
             readable = np.abs(corners).max(axis=1, initial=0) <= MAX_COORDINATE
             corners, names = corners[readable], list(compress(names, readable.tolist()))
-        labels.append(names)
-        rows.append(as_boxes(corners))
+        labels += names
+        rows.append(corners if isinstance(corners, np.ndarray) and corners.size else as_boxes(corners))
     counts = np.array([len(row) for row in rows], dtype=np.int64)
     zeros = np.zeros(len(rows), dtype=np.int64)
-    xyxy = in_order(np.concatenate(rows)) if rows else np.empty((0, 4))
+    if not all(row.ndim == 2 and row.shape[1] == 4 for row in rows):
+        raise ValueError(f"boxes have shapes {sorted({row.shape for row in rows})}: rows of four numbers are wanted")
+    xyxy = as_boxes(np.concatenate(rows)) if rows else np.empty((0, 4))
     return BoxBatch(xyxy, counts, labels, [()] * len(rows), zeros, zeros)
 
 

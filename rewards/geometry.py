@@ -45,30 +45,50 @@ def in_order(xyxy: Floats) -> Floats:
 
 
 def pairwise(first: Floats, second: Floats) -> Pairwise:
-    """L1, IoU and GIoU of every box of `first` with every box of `second`.
+    """L1, IoU and GIoU of every box of `first` with every box of `second`, for one problem or B of the same shape.
 
     Where the union has no area (two points, two lines), IoU is 1 if the boxes are the same and 0 if not; a hull without
     area has no empty part.
 
     Args:
-        first: [..., P, 4], corners in order.
-        second: [..., G, 4], corners in order.
+        first: [P, 4] or [B, P, 4], corners in order.
+        second: [G, 4] or [B, G, 4], corners in order.
 
     Returns:
-        Arrays [..., P, G].
+        Arrays [P, G] or [B, P, G].
 
     Source: Rezatofighi et al. 2019, GIoU = I/U - (H - U)/H with intersection I, union U and enclosing box H.
     """
-    ax1, ay1, ax2, ay2 = np.moveaxis(first, -1, 0)[..., :, None]
-    bx1, by1, bx2, by2 = np.moveaxis(second, -1, 0)[..., None, :]
+    l1, iou, fill = overlaps(first, second)
+    fill += iou
+    fill -= 1
+    return Pairwise(l1, iou, fill)
+
+
+def overlaps(first: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
+    """L1, IoU and the part of the hull that the union fills, U/H; so that GIoU = IoU + U/H - 1. See `pairwise`."""
+    if first.ndim == 2:
+        return _overlaps(first.T[:, :, None], second.T[:, None])
+    if len(first) <= second.shape[1]:
+        return _overlaps(first.transpose(2, 0, 1)[..., None], second.transpose(2, 0, 1)[:, :, None])
+    # numpy runs along the last axis: with many small problems that had better be B.
+    l1, iou, fill = _overlaps(first.transpose(2, 1, 0).copy()[:, :, None], second.transpose(2, 1, 0).copy()[:, None])
+    return l1.transpose(2, 0, 1), iou.transpose(2, 0, 1), fill.transpose(2, 0, 1)
+
+
+def _overlaps(first: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
+    """`overlaps` of coordinates [4, ...] that broadcast against each other."""
+    ax1, ay1, ax2, ay2 = first
+    bx1, by1, bx2, by2 = second
     a_wide, a_high, b_wide, b_high = ax2 - ax1, ay2 - ay1, bx2 - bx1, by2 - by1
     a_area, b_area = a_wide * a_high, b_wide * b_high
 
     across = np.minimum(ax2, bx2)
-    across -= np.maximum(ax1, bx1)  # signed overlap
+    spare = np.maximum(ax1, bx1)
+    across -= spare  # signed overlap
     down = np.minimum(ay2, by2)
-    down -= np.maximum(ay1, by1)
-    hull_wide = a_wide + b_wide
+    down -= np.maximum(ay1, by1, out=spare)
+    hull_wide = np.add(a_wide, b_wide, out=spare)
     hull_wide -= across
     hull_high = a_high + b_high
     hull_high -= down
@@ -78,18 +98,15 @@ def pairwise(first: Floats, second: Floats) -> Pairwise:
 
     hull = np.multiply(hull_wide, hull_high, out=hull_wide)
     shared = np.multiply(np.maximum(across, 0, out=across), np.maximum(down, 0, out=down), out=across)
-    union = a_area + b_area
+    union = np.add(a_area, b_area, out=down)
     union -= shared
     with np.errstate(divide="ignore", invalid="ignore"):
         iou = np.divide(shared, union, out=shared)
-        giou = np.divide(union, hull, out=hull)
+        fill = np.divide(union, hull, out=hull)
     if not (a_area.all() or b_area.all()):  # only then can a union have no area
-        empty = union == 0
-        iou[empty] = l1[empty] == 0
-        giou[np.isnan(giou)] = 1
-    giou += iou
-    giou -= 1
-    return Pairwise(l1, iou, giou)
+        iou[union == 0] = l1[union == 0] == 0
+        fill[np.isnan(fill)] = 1
+    return l1, iou, fill
 
 
 def assign(cost: Floats) -> NDArray[np.intp]:
@@ -107,7 +124,7 @@ def assign(cost: Floats) -> NDArray[np.intp]:
     columns = cost.argmin(axis=2)
     if cost.shape[1] == 1:
         return columns
-    cheapest = np.take_along_axis(cost, columns[..., None], axis=2)
+    cheapest = cost[np.arange(len(cost))[:, None], np.arange(cost.shape[1]), columns][..., None]
     ordered = np.sort(columns, axis=1)
     open_problems = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
     open_problems |= np.count_nonzero(cost == cheapest, axis=(1, 2)) > cost.shape[1]

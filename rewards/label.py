@@ -24,7 +24,7 @@ def label_accuracy(batch: Completions) -> NDArray[np.float64]:
     for index, (text, truth) in enumerate(zip(batch.texts, batch.truths, strict=True)):
         if truth.boxes:
             wanted = frozenset(normalise(box.label) for box in truth.boxes) - {""}
-            found = frozenset(map(normalise, batch.predicted.labels[index])) - {""}
+            found = frozenset(map(normalise, batch.predicted.labels_of(index))) - {""}
         else:
             wanted = label_set(truth.answer)
             found = label_set(text) if wanted else frozenset()

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewards.batch import BoxBatch
-from rewards.geometry import assign, pairwise
+from rewards.geometry import assign, overlaps
 from rewards.labels import normalise
 
 Matching = Literal["label_free", "per_label"]
 Extent = Literal["truth", "image"]
 
 MATCH_L1, MATCH_GIOU = 5.0, 2.0  # weights of the matching cost, equation 2
-_CHUNK_PAIRS = 1 << 15  # pairs worked on at a time, so that the temporaries stay in the cache
+_CHUNK_PAIRS = 12_000  # pairs worked on at a time: temporaries below 128 kB, from where on malloc maps fresh pages
 
 
 class Matches(NamedTuple):
@@ -81,15 +81,20 @@ def _match_alike(
     """Solves B problems of the same shape: `index_p` [B, P] and `index_g` [B, G] name their boxes, `scale` [B]."""
     turned = index_p.shape[1] > index_g.shape[1]  # `assign` wants the shorter side first
     first, second = (xyxy_g[index_g], xyxy_p[index_p]) if turned else (xyxy_p[index_p], xyxy_g[index_g])
-    l1, iou, giou = pairwise(first, second)
+    l1, iou, fill = overlaps(first, second)
     l1 *= scale[:, None, None]
-    columns = assign(MATCH_L1 * l1 + MATCH_GIOU * (1 - giou))[..., None]
-    l1, iou, giou = (np.take_along_axis(values, columns, axis=2).ravel() for values in (l1, iou, giou))
+    closeness = iou + fill
+    closeness *= MATCH_GIOU
+    cost = MATCH_L1 * l1
+    cost -= closeness  # equation 2 but for a constant, as GIoU = iou + fill - 1
+    columns = assign(cost)
+    problem, row = np.arange(columns.shape[0])[:, None], np.arange(columns.shape[1])
     if turned:
-        index_p = np.take_along_axis(index_p, columns[..., 0], axis=1)
+        index_p = index_p[problem, columns]
     else:
-        index_g = np.take_along_axis(index_g, columns[..., 0], axis=1)
-    return Matches(np.repeat(text, columns.shape[1]), index_p.ravel(), index_g.ravel(), l1, iou, giou)
+        index_g = index_g[problem, columns]
+    l1, iou, fill = (values[problem, row, columns].ravel() for values in (l1, iou, fill))
+    return Matches(np.repeat(text, len(row)), index_p.ravel(), index_g.ravel(), l1, iou, iou + fill - 1)
 
 
 def _l1_scale(truth: BoxBatch, image_sizes: NDArray[np.float64] | None) -> NDArray[np.float64]:
@@ -122,9 +127,9 @@ def _problems_by_label(predicted: BoxBatch, truth: BoxBatch) -> tuple[NDArray[np
     codes: dict[str, int] = {}
     keys = []
     for batch in (predicted, truth):
-        if [len(names) for names in batch.labels] != batch.counts.tolist():
+        if len(batch.labels) != len(batch.xyxy):
             raise ValueError("matching by label wants labelled boxes on both sides: LabelledBox, or a completion")
-        code = [codes.setdefault(normalise(name), len(codes)) for names in batch.labels for name in names]
+        code = [codes.setdefault(normalise(name), len(codes)) for name in batch.labels]
         keys.append((np.repeat(np.arange(len(batch)), batch.counts), np.array(code, dtype=np.int64)))
     both = [text * max(len(codes), 1) + code for text, code in keys]
     problems, index = np.unique(np.concatenate(both), return_inverse=True)
