@@ -70,7 +70,8 @@ def train(directory: Path, corpus: Path, model: Path, settings: SftRecipe, steps
     done = max((int(path.name[5:]) for path in job.checkpoints.glob("step-*")), default=0)
     cursor = rows.plan.step(done - 1).stop if done else 0
     stop = None if steps is None else rows.plan.step(steps).start
-    stream = RankStream(rows.plan, InProcess(StreamSource(settings, model, corpus, 1, cursor), stop), 60)
+    source = InProcess(StreamSource(settings, model, corpus, 1, cursor), stop)
+    stream = RankStream(rows.plan, source if done < rows.plan.num_steps else None, 60)
     try:
         return train_rank(job, stream)
     finally:
