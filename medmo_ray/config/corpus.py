@@ -24,7 +24,9 @@ class CorpusRecipe(Settings):
 
     run: RunSettings = RunSettings()
     cluster: ClusterSettings = ClusterSettings(num_workers=2, use_gpu=False, cpus_per_worker=1, hardware="cpu")
-    source: Literal["generated", "voc", "masks"] = Field("generated", description="layout of the raw data")
+    source: Literal["generated", "voc", "coco", "yolo", "csv", "masks", "llava"] = Field(
+        "generated", description="layout of the raw data"
+    )
     path: str | None = Field(None, description="folder of the raw data; not for `generated`")
     dataset: str | None = Field(None, description="name in sample ids; unset: the folder's name in lower case")
     label: str = Field("cell", description="name of the objects, for `masks`, whose files carry no names")
@@ -50,7 +52,7 @@ class CorpusRecipe(Settings):
     def _path_goes_with_source(self) -> "CorpusRecipe":
         if self.source == "generated" and self.path is not None:
             raise ValueError(
-                "corpus.path is given but corpus.source is 'generated': set source to voc or masks, or drop path"
+                "corpus.path is given but corpus.source is 'generated': set source to the layout of the data, or drop path"
             )
         if self.source != "generated" and self.path is None:
             raise ValueError(f"corpus.source={self.source} needs corpus.path, the folder of the raw data")

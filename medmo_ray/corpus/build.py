@@ -11,15 +11,18 @@ record, about 2.6 kB (measured with 500,000).
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medmo_ray.config.corpus import CorpusRecipe
-from medmo_ray.corpus.compose import TEXT_TASK, Composer, check_tasks, text_samples
+from medmo_ray.corpus.compose import Composer, check_tasks, text_samples
+from medmo_ray.corpus.describe import summary
 from medmo_ray.corpus.files import BuildFiles, atomic, clear_write_errors
 from medmo_ray.corpus.manifest import Manifest, content_digest
 from medmo_ray.corpus.plan import (
@@ -68,16 +71,29 @@ def build_corpus(recipe: CorpusRecipe, directory: Path) -> Manifest:
         print(f"The corpus is there already.\n{summary(manifest)}")
         return manifest
     source = open_source(recipe)
-    records = source.list_records()[: recipe.num_files]
+    records = _listed(source)
     with clear_write_errors(), begun(recipe, files, records):
-        scanned = _scan(recipe, files, records, source.dataset)
+        scanned = _scan(source, files, records)
         parts = _plan(recipe, scanned.kept)
-        _write(recipe, files, scanned, parts, source)
-        manifest = _manifest(recipe, files, scanned, parts)
+        composer = Composer(source, _vocabulary(scanned.lines))
+        _write(composer, files, scanned, parts)
+        manifest = _manifest(composer, files, scanned, parts)
         manifest.save(files.directory)
     shutil.rmtree(files.building)
     print(summary(manifest))
     return manifest
+
+
+def _listed(source: Importer) -> list[RawRecord]:
+    """The raw records that the recipe wants, each under a name of its own."""
+    records = source.list_records()
+    names = Counter(record.key for record in records)
+    if len(names) < len(records):
+        name, times = names.most_common(1)[0]
+        raise DataError(
+            f"{source.root} lists {name!r} {times} times; ids need a name for each record. Rename or remove some."
+        )
+    return records[: source.recipe.num_files]
 
 
 @dataclass(frozen=True)
@@ -97,8 +113,9 @@ class Scanned:
     excluded: dict[str, int]
 
 
-def _scan(recipe: CorpusRecipe, files: BuildFiles, records: Sequence[RawRecord], dataset: str) -> Scanned:
+def _scan(source: Importer, files: BuildFiles, records: Sequence[RawRecord]) -> Scanned:
     """First pass; stops as soon as too many records are bad."""
+    recipe = source.recipe
     smallest, largest = _SCAN_UNIT_RECORDS
     rows = min(max(len(records) // _SCAN_UNITS, smallest), largest)
     with atomic(files.listing) as file:
@@ -106,13 +123,13 @@ def _scan(recipe: CorpusRecipe, files: BuildFiles, records: Sequence[RawRecord],
     sizes = {unit: min(rows, len(records) - start) for unit, start in enumerate(range(0, len(records), rows))}
     todo = {unit: size for unit, size in sizes.items() if not files.scan(unit).exists()}
     num_bad = 0
-    for bad in run_units(Scan(recipe, files, rows), todo, recipe.cluster, "checking"):
+    for bad in run_units(Scan(source, files, rows), todo, recipe.cluster, "checking"):
         num_bad += bad
         if num_bad > recipe.max_bad_share * len(records):
             break
     lines = pa.concat_tables([pq.read_table(files.scan(unit)) for unit in sizes if files.scan(unit).exists()])
     kept, repeats = without_repeats(candidates_of(lines))
-    quarantine = quarantine_table(lines, [c.index for c in repeats], dataset)
+    quarantine = quarantine_table(lines, [c.index for c in repeats], source.dataset)
     write_quarantine(quarantine, files.quarantine)
     counts, excluded = count_reasons(quarantine)
     try:
@@ -139,36 +156,44 @@ def _plan(recipe: CorpusRecipe, kept: Sequence[Candidate]) -> Parts:
     return parts
 
 
-def _write(recipe: CorpusRecipe, files: BuildFiles, scanned: Scanned, parts: Parts, source: Importer) -> None:
+def _vocabulary(lines: pa.Table) -> tuple[str, ...]:
+    """Every label of the usable records, sorted."""
+    return tuple(sorted(label for label in pc.unique(pc.list_flatten(lines["labels"])).to_pylist()))
+
+
+def _write(composer: Composer, files: BuildFiles, scanned: Scanned, parts: Parts) -> None:
     """Second pass; then the text-only samples, one for each image at most."""
-    lines = scanned.lines
+    recipe = composer.source.recipe
     for split, members in parts.items():
-        order = [c.index for part in members for c in part]
-        plan = lines.select([*RECORD_SCHEMA.names, "content"]).take(order)
-        with atomic(files.plan(split)) as file, pq.ParquetWriter(file, plan.schema, compression="zstd") as writer:
-            start = 0
-            for part in members:
-                writer.write_table(plan.slice(start, len(part)), row_group_size=len(part))
-                start += len(part)
+        _write_plan(files.plan(split), scanned.lines, members)
     units = tuple((split, number) for split, members in parts.items() for number in range(len(members)))
     todo = {
-        u: len(parts[split][number])
-        for u, (split, number) in enumerate(units)
+        unit: parts[split][number]
+        for unit, (split, number) in enumerate(units)
         if not files.part(split, number).exists()
     }
-    check_space(files.directory, sum(_part_bytes(recipe, parts[units[u][0]][units[u][1]]) for u in todo))
-    vocabulary = tuple(sorted({label for labels in lines["labels"].to_pylist() for label in labels or ()}))
-    composer = Composer(recipe, source.dataset, source.access, vocabulary)
-    for _ in run_units(WriteParts(recipe, files, units, composer), todo, recipe.cluster, "writing"):
+    copies = 1 if composer.source.has_text_of_its_own else len(composer.image_tasks)
+    check_space(
+        files.directory, copies * sum(c.stored_bytes + ROW_OVERHEAD_BYTES for part in todo.values() for c in part)
+    )
+    sizes = {unit: len(part) for unit, part in todo.items()}
+    for _ in run_units(WriteParts(composer, files, units), sizes, recipe.cluster, "writing"):
         pass
-    if TEXT_TASK in recipe.tasks:
+    if composer.adds_texts:
         for split, samples in text_samples(len(scanned.kept), recipe).items():
-            if not files.part(split, len(parts[split])).exists():
-                write_part(samples, split, len(parts[split]), files, recipe.row_group_rows)
+            number = len(parts[split])
+            if not files.part(split, number).exists():
+                write_part(samples, split, number, files, recipe.row_group_rows)
 
 
-def _part_bytes(recipe: CorpusRecipe, part: Sequence[Candidate]) -> int:
-    return len(recipe.tasks) * sum(c.stored_bytes + ROW_OVERHEAD_BYTES for c in part)
+def _write_plan(path: Path, lines: pa.Table, members: Sequence[Sequence[Candidate]]) -> None:
+    """The records of a split in their order, a row group for each part."""
+    plan = lines.select([*RECORD_SCHEMA.names, "content"]).take([c.index for part in members for c in part])
+    with atomic(path) as file, pq.ParquetWriter(file, plan.schema, compression="zstd") as writer:
+        start = 0
+        for part in members:
+            writer.write_table(plan.slice(start, len(part)), row_group_size=len(part))
+            start += len(part)
 
 
 def check_space(directory: Path, needed_bytes: int) -> None:
@@ -185,10 +210,11 @@ def check_space(directory: Path, needed_bytes: int) -> None:
         )
 
 
-def _manifest(recipe: CorpusRecipe, files: BuildFiles, scanned: Scanned, parts: Parts) -> Manifest:
+def _manifest(composer: Composer, files: BuildFiles, scanned: Scanned, parts: Parts) -> Manifest:
+    recipe = composer.source.recipe
     written: list[WrittenShard] = []
     for split, members in parts.items():
-        for number in range(len(members) + (TEXT_TASK in recipe.tasks)):
+        for number in range(len(members) + composer.adds_texts):
             written += WrittenPart.model_validate_json(files.part(split, number).read_bytes()).shards
     shards = tuple(sorted((w.shard for w in written), key=lambda s: (SPLITS.index(s.split), s.task, s.file)))
     tally = merged(w.tally for w in written)
@@ -205,18 +231,3 @@ def _manifest(recipe: CorpusRecipe, files: BuildFiles, scanned: Scanned, parts: 
         excluded=scanned.excluded,
         recipe=recipe.model_dump(mode="json"),
     )
-
-
-def summary(manifest: Manifest) -> str:
-    """A corpus in a few lines: its digest, its samples, and what became of the raw records."""
-    tasks = ", ".join(f"{task} {rows}" for task, rows in manifest.count_by("task").items())
-    splits = ", ".join(f"{split} {rows}" for split, rows in manifest.count_by("split").items())
-    lines = [
-        f"corpus {manifest.digest}: {manifest.num_samples} samples in {len(manifest.shards)} shards, frame {manifest.frame}",
-        f"  tasks: {tasks}",
-        f"  splits: {splits}",
-        f"  raw records: {manifest.num_records} read, {manifest.num_used} used",
-    ]
-    for title, counts in (("unusable", manifest.quarantined), ("left out", manifest.excluded)):
-        lines += [f"  {title}: {number} {reason}" for reason, number in counts.items()]
-    return "\n".join(lines)

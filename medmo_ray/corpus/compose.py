@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from medmo_ray.config.corpus import CorpusRecipe
 from medmo_ray.corpus import facts
 from medmo_ray.corpus.records import Checked
+from medmo_ray.corpus.registry import Importer
 from medmo_ray.corpus.sample import IMAGE_PLACEHOLDER, Sample
 from medmo_ray.corpus.tasks import IMAGE_TASKS, Seen
 from medmo_ray.corpus.wording import hash_number
@@ -34,50 +35,55 @@ class Composer:
     """Writes the samples of a corpus.
 
     Attributes:
-        recipe: Tasks, modality, licence and frame.
-        dataset: Name in sample ids.
-        access: How the raw data is had.
+        source: Where the records come from; its recipe names tasks, modality, licence and frame.
         vocabulary: Every label of the dataset, sorted.
     """
 
-    recipe: CorpusRecipe
-    dataset: str
-    access: str
+    source: Importer
     vocabulary: tuple[str, ...]
 
+    @property
+    def image_tasks(self) -> tuple[str, ...]:
+        """Tasks that each record becomes a sample of."""
+        return tuple(task for task in self.source.recipe.tasks if task in IMAGE_TASKS)
+
+    @property
+    def adds_texts(self) -> bool:
+        """Whether the corpus gets text-only samples that no record has (`corpus.facts`)."""
+        return TEXT_TASK in self.source.recipe.tasks and not self.source.has_text_of_its_own
+
     def of_record(self, checked: Checked, split: str) -> Iterator[Sample]:
-        """The samples of one record, one for each task, in the recipe's order."""
+        """The samples of one record: its own conversation, or one for each task, in the recipe's order."""
         if checked.annotated.conversation:
-            task = "vqa" if checked.images else TEXT_TASK
-            yield self._sample(checked, split, task, checked.annotated.conversation)
+            yield self._sample(checked, split, checked.conversation_task, checked.annotated.conversation)
             return
+        recipe = self.source.recipe
         seen = Seen(
-            key=f"{self.recipe.run.seed}/{checked.record.key}",
-            modality=self.recipe.modality,
+            key=f"{recipe.run.seed}/{checked.record.key}",
+            modality=recipe.modality,
             boxes=checked.boxes,
             width_px=checked.images[0].image.width_px,
             vocabulary=self.vocabulary,
-            frame=self.recipe.frame,
+            frame=recipe.frame,
         )
-        for task in self.recipe.tasks:
-            if task in IMAGE_TASKS:
-                yield self._sample(checked, split, task, IMAGE_TASKS[task](seen))
+        for task in self.image_tasks:
+            yield self._sample(checked, split, task, IMAGE_TASKS[task](seen))
 
     def _sample(self, checked: Checked, split: str, task: str, turns: Sequence[str]) -> Sample:
-        raw, record = checked.annotated, checked.record
-        shown = "".join(f"{IMAGE_PLACEHOLDER}\n" for _ in checked.images)
+        raw, record, source = checked.annotated, checked.record, self.source
+        shown = "" if checked.num_placeholders else f"{IMAGE_PLACEHOLDER}\n" * len(checked.images)
         return Sample(
-            id=f"{self.dataset}:{split}:{record.key}/{task}",
-            dataset=self.dataset,
+            id=f"{source.dataset}:{split}:{record.key}/{task}",
+            dataset=source.dataset,
             split=split,
             task=task,
             messages=_messages((shown + turns[0], *turns[1:])),
             images=tuple(c.image for c in checked.images),
             boxes=checked.boxes,
             answer=turns[-1],
-            modality=self.recipe.modality,
-            licence=self.recipe.licence,
-            access=self.access,
+            modality=source.recipe.modality if checked.images else None,
+            licence=source.recipe.licence,
+            access=source.access,
             origin_file=record.file,
             origin_row=record.row,
             body_system=raw.body_system,

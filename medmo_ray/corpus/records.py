@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from medmo_ray.corpus.checks import CheckedImage, Unusable, check_boxes, check_image
 from medmo_ray.corpus.registry import Annotated, Importer, RawRecord
+from medmo_ray.corpus.sample import IMAGE_PLACEHOLDER
 from rewards.boxes import LabelledBox
 
 
@@ -27,8 +28,20 @@ class Checked:
 
     @property
     def stored_bytes(self) -> int:
-        """Size of the images in a shard."""
-        return sum(len(checked.image.bytes) for checked in self.images)
+        """Size of images and text in a shard."""
+        return sum(len(c.image.bytes) for c in self.images) + sum(map(len, self.annotated.conversation))
+
+    @property
+    def num_placeholders(self) -> int:
+        """How many images the questions of the conversation place in their text."""
+        return sum(text.count(IMAGE_PLACEHOLDER) for text in self.annotated.conversation[::2])
+
+    @property
+    def conversation_task(self) -> str:
+        """What kind of task a conversation is, by what it has."""
+        if not self.images:
+            return "text_qa"
+        return "detection" if self.boxes else "vqa"
 
     @property
     def picture_digest(self) -> str:
@@ -43,13 +56,12 @@ class Checked:
         return _digest([c.image.sha256 for c in self.images], self.boxes, raw.conversation, owners)
 
 
-def check_record(source: Importer, record: RawRecord, max_boxes: int) -> Checked:
+def check_record(source: Importer, record: RawRecord) -> Checked:
     """Read one raw record and check all of it.
 
     Args:
-        source: The importer that listed the record.
+        source: The importer that listed the record; its recipe says what is left out.
         record: Where the record lies.
-        max_boxes: An image with more boxes is left out.
 
     Raises:
         checks.Unusable: It cannot become a sample; says why.
@@ -60,12 +72,28 @@ def check_record(source: Importer, record: RawRecord, max_boxes: int) -> Checked
         raise Unusable("file cannot be read", f"{error}") from error
     images = tuple(check_image(image.path, image.data) for image in annotated.images)
     boxes = annotated.boxes
-    if images and (boxes or not annotated.conversation):
+    if boxes or not annotated.conversation:
         first = images[0].image
-        boxes = check_boxes(boxes, first.width_px, first.height_px, max_boxes)
-    if any(not text.strip() for text in annotated.conversation):
+        boxes = check_boxes(boxes, first.width_px, first.height_px, source.recipe.max_boxes_per_image)
+    checked = Checked(record, images, boxes, annotated)
+    if annotated.conversation:
+        _check_conversation(checked, source.recipe.tasks)
+    return checked
+
+
+def _check_conversation(checked: Checked, tasks: tuple[str, ...]) -> None:
+    turns = checked.annotated.conversation
+    if any(not text.replace(IMAGE_PLACEHOLDER, "").strip() for text in turns):
         raise Unusable("empty text", "a question or an answer without words")
-    return Checked(record, images, boxes, annotated)
+    shown = checked.num_placeholders
+    if shown not in (0, len(checked.images)):
+        raise Unusable(
+            "images and placeholders differ", f"{shown} {IMAGE_PLACEHOLDER} for {len(checked.images)} images"
+        )
+    if checked.conversation_task not in tasks:
+        raise Unusable(
+            f"task {checked.conversation_task} not wanted", f"corpus.tasks is {', '.join(tasks)}", excluded=True
+        )
 
 
 def _digest(*parts: object) -> str:

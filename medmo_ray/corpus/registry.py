@@ -7,18 +7,15 @@ annotation. Both run again when a build is resumed, so both must give the same f
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from medmo_ray.config.corpus import CorpusRecipe
+from medmo_ray.corpus.layout import check_folder, describe_folder
 from medmo_ray.errors import ConfigError, DataError
 from rewards.boxes import LabelledBox
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -72,10 +69,12 @@ class Importer(ABC):
     Attributes:
         layout: The layout in words, for messages.
         access: How such data is had, recorded with every sample.
+        has_text_of_its_own: Its records are conversations; nothing is asked that they do not ask.
     """
 
     layout: ClassVar[str]
     access: ClassVar[str] = "local files"
+    has_text_of_its_own: ClassVar[bool] = False
 
     def __init__(self, recipe: CorpusRecipe) -> None:
         self.recipe = recipe
@@ -146,34 +145,5 @@ def open_source(recipe: CorpusRecipe) -> Importer:
     if not source.dataset or set(source.dataset) & set(":/\\\n"):
         raise ConfigError(f"Dataset name {source.dataset!r} is empty or has one of : / \\ in it: set corpus.dataset.")
     if recipe.path is not None:
-        _check_folder(source.root)
+        check_folder(source.root)
     return source
-
-
-def _check_folder(root: Path) -> None:
-    if not root.exists():
-        near = next(parent for parent in root.parents if parent.exists())
-        raise DataError(
-            f"The raw data's folder {root} does not exist. The nearest that does is {near}, with {describe_folder(near)}. "
-            "Set corpus.path; a relative path starts at the working directory, which in a submitted job is the job's copy."
-        )
-    if not root.is_dir():
-        raise DataError(f"corpus.path={root} is a file; it must be the folder that holds the raw data.")
-    if not any(root.iterdir()):
-        raise DataError(f"The raw data's folder {root} is empty. Set corpus.path to the folder that holds the data.")
-
-
-def describe_folder(folder: Path) -> str:
-    """What a folder holds, in one line: folders by name and files by suffix."""
-    folders = sorted(p.name for p in folder.iterdir() if p.is_dir())
-    suffixes = Counter(p.suffix.lower() or "no suffix" for p in folder.iterdir() if p.is_file())
-    names = ", ".join(folders[:_SHOWN]) + (", …" if len(folders) > _SHOWN else "")
-    parts = [f"{len(folders)} folders ({names})"] if folders else []
-    parts += [f"{count} files ({suffix})" for suffix, count in suffixes.most_common(_SHOWN)]
-    return ", ".join(parts) or "nothing"
-
-
-def files_by_stem(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
-    """Files with one of the suffixes by their name without it; hidden files are left out."""
-    found = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in suffixes and not p.name.startswith("."))
-    return {path.stem: path for path in found}

@@ -9,12 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from medmo_ray.config.corpus import CorpusRecipe
 from medmo_ray.corpus.checks import Unusable
 from medmo_ray.corpus.files import BuildFiles, atomic
 from medmo_ray.corpus.plan import Candidate
 from medmo_ray.corpus.records import check_record
-from medmo_ray.corpus.registry import Importer, RawRecord, open_source
+from medmo_ray.corpus.registry import Importer, RawRecord
 
 RECORD_SCHEMA = pa.schema([("key", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("detail", pa.string())])
 SCAN_SCHEMA = pa.schema(
@@ -51,12 +50,12 @@ class Scan:
     """Scans units of the listing; a unit is one of its row groups.
 
     Attributes:
-        recipe: Says how to read and what to leave out.
+        source: Reads the records; its recipe says what to leave out.
         files: Where the listing is, and where the lines go.
         unit_rows: Records in every unit but the last.
     """
 
-    recipe: CorpusRecipe
+    source: Importer
     files: BuildFiles
     unit_rows: int
 
@@ -64,16 +63,15 @@ class Scan:
         """Scan a unit and write its lines; returns how many of its records are bad."""
         with pq.ParquetFile(self.files.listing) as listing:
             rows = listing.read_row_group(unit).to_pylist()
-        source = open_source(self.recipe)
-        lines = [self._line(source, unit * self.unit_rows + place, row) for place, row in enumerate(rows)]
+        lines = [self._line(unit * self.unit_rows + place, row) for place, row in enumerate(rows)]
         with atomic(self.files.scan(unit)) as file:
             pq.write_table(pa.Table.from_pylist(lines, schema=SCAN_SCHEMA), file, compression="zstd")
         return sum(is_bad(line) for line in lines)
 
-    def _line(self, source: Importer, index: int, row: dict[str, Any]) -> dict[str, Any]:
+    def _line(self, index: int, row: dict[str, Any]) -> dict[str, Any]:
         line = {"index": index, **row, "excluded": False}
         try:
-            checked = check_record(source, record_of(row), self.recipe.max_boxes_per_image)
+            checked = check_record(self.source, record_of(row))
         except Unusable as unusable:
             return line | {"reason": unusable.reason, "problem": unusable.detail, "excluded": unusable.excluded}
         return line | {

@@ -11,13 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from medmo_ray.config.corpus import CorpusRecipe
 from medmo_ray.corpus.checks import Unusable
 from medmo_ray.corpus.compose import Composer
 from medmo_ray.corpus.files import BuildFiles, atomic
 from medmo_ray.corpus.manifest import Shard
 from medmo_ray.corpus.records import check_record
-from medmo_ray.corpus.registry import open_source
 from medmo_ray.corpus.sample import SAMPLE_SCHEMA, Sample, to_table
 from medmo_ray.corpus.scan import record_of
 from medmo_ray.corpus.tally import Tally, tally_shard
@@ -151,30 +149,27 @@ class WriteParts:
     """Writes parts of the plan; a part is a row group of its split's plan file.
 
     Attributes:
-        recipe: Says how to read the records and how large row groups are.
+        composer: Turns records into samples.
         files: Where the plan is, and where the shards go.
         units: (split, part) of each unit.
-        composer: Turns records into samples.
     """
 
-    recipe: CorpusRecipe
+    composer: Composer
     files: BuildFiles
     units: tuple[tuple[str, int], ...]
-    composer: Composer
 
     def __call__(self, unit: int) -> int:
         """Write one part; returns its number of records."""
         split, number = self.units[unit]
         with pq.ParquetFile(self.files.plan(split)) as plan:
             rows = plan.read_row_group(number).to_pylist()
-        write_part(self._samples(rows, split), split, number, self.files, self.recipe.row_group_rows)
+        write_part(self._samples(rows, split), split, number, self.files, self.composer.source.recipe.row_group_rows)
         return len(rows)
 
     def _samples(self, rows: list[dict[str, Any]], split: str) -> Iterator[Sample]:
-        source = open_source(self.recipe)
         for row in rows:
             try:
-                checked = check_record(source, record_of(row), self.recipe.max_boxes_per_image)
+                checked = check_record(self.composer.source, record_of(row))
             except Unusable as unusable:
                 raise _changed(row["key"], str(unusable)) from unusable
             if checked.content_digest != row["content"]:

@@ -52,3 +52,11 @@ def many_boxes(count: int) -> dict[str, Boxes]:
         f"image-{n:03d}": [("cell", (n % 20, 3, 30 + n % 20, 40))] + ([("rod", (5, n % 11, 9, 20))] if n % 3 else [])
         for n in range(count)
     }
+
+
+def write_pictures(folder: Path, *names: str) -> None:
+    """A picture of 64 x 48 px under each name."""
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(picture(number)))

@@ -1,12 +1,13 @@
 """Raw data as it is found: damaged, mislabelled, elsewhere, changing; and disks that are full."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import ray
-from raw_data import encoded, many_boxes, picture, voc_xml, write_voc
+from raw_data import encoded, many_boxes, picture, voc_xml, write_pictures, write_voc
 
 from medmo_ray.config.corpus import CorpusRecipe
 from medmo_ray.corpus.build import build_corpus
@@ -123,6 +124,14 @@ def test_a_wrong_folder_is_refused_before_anything_is_written(tmp_path: Path, ma
     assert not (tmp_path / "corpus").exists()
 
 
+def test_a_table_with_one_id_for_two_records_is_refused(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "a.png", "b.png")
+    images = [{"id": 1, "file_name": name} for name in ("a.png", "b.png")]
+    (tmp_path / "boxes.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    with pytest.raises(DataError, match=r"lists 'boxes/1' 2 times; ids need a name for each record"):
+        build_corpus(CorpusRecipe(source="coco", path=str(tmp_path)), tmp_path / "corpus")
+
+
 def test_a_task_that_boxes_are_not_enough_for_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"corpus\.tasks has report, which boxes are not enough for"):
         build_corpus(CorpusRecipe(tasks=("detection", "report")), tmp_path / "corpus")
@@ -134,7 +143,7 @@ def scanned(recipe: CorpusRecipe, files: BuildFiles) -> list[Candidate]:
     files.shards.mkdir()
     with atomic(files.listing) as file:
         pq.write_table(records_to_table(open_source(recipe).list_records()), file)
-    Scan(recipe, files, unit_rows=1000)(0)
+    Scan(open_source(recipe), files, unit_rows=1000)(0)
     lines = pq.read_table(files.scan(0))
     with atomic(files.plan("train")) as file:
         pq.write_table(lines.select([*RECORD_SCHEMA.names, "content"]), file)
@@ -159,7 +168,7 @@ def test_raw_data_that_changes_under_a_build_is_noticed(tmp_path: Path, change: 
     recipe = CorpusRecipe(source="voc", path=str(root))
     files = BuildFiles(tmp_path / "corpus")
     assert len(scanned(recipe, files)) == 6
-    write = WriteParts(recipe, files, (("train", 0),), Composer(recipe, "raw", "local files", ("cell", "rod")))
+    write = WriteParts(Composer(open_source(recipe), ("cell", "rod")), files, (("train", 0),))
     change(root)  # type: ignore[operator]
     with pytest.raises(DataError, match=rf"'image-003' changed while the corpus was being built \(.*{words}"):
         write(0)

@@ -28,11 +28,11 @@ ANNOTATIONS = {
 def test_a_voc_folder_becomes_these_samples(tmp_path: Path) -> None:
     recipe = CorpusRecipe(source="voc", path=str(write_voc(tmp_path / "blood", ANNOTATIONS)), dataset="smears")
     source = open_source(recipe)
-    composer = Composer(recipe, source.dataset, source.access, ("Platelets", "RBC", "WBC"))
+    composer = Composer(source, ("Platelets", "RBC", "WBC"))
     samples = [
         sample
         for record in source.list_records()
-        for sample in composer.of_record(check_record(source, record, 100), "train")
+        for sample in composer.of_record(check_record(source, record), "train")
     ]
     said = {s.id: [turn["content"] for turn in s.turns] for s in samples}
     assert said == json.loads((Path(__file__).parent / "corpus_voc.json").read_text())

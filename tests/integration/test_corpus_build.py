@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from PIL import Image
-from raw_data import many_boxes, write_voc
+from raw_data import many_boxes, write_pictures, write_voc
 
 from medmo_ray.config.corpus import CorpusRecipe
 from medmo_ray.corpus.build import build_corpus
@@ -131,6 +131,49 @@ def test_repeats_and_images_with_too_much_are_left_out_and_accounted_for(tmp_pat
     assert manifest.quarantined == {}
     assert (manifest.num_records, manifest.num_used) == (44, 41)
     assert images["other-boxes"][0].split == images["image-008"][0].split
+
+
+def write_same_boxes(root: Path, layout: str) -> None:
+    """Twelve images of 64 x 48 px with one cell each, in one of the layouts."""
+    names = [f"{n:02d}" for n in range(12)]
+    boxes = {name: (n, 4, n + 16, 28) for n, name in enumerate(names)}
+    write_pictures(root / "images", *(f"{name}.png" for name in names))
+    if layout == "coco":
+        images = [{"id": n, "file_name": f"{name}.png"} for n, name in enumerate(names)]
+        things = [{"image_id": n, "category_id": 7, "bbox": [n, 4, 16, 24]} for n in range(len(names))]
+        found = {"images": images, "annotations": things, "categories": [{"id": 7, "name": "cell"}]}
+        (root / "boxes.json").write_text(json.dumps(found))
+    elif layout == "yolo":
+        (root / "labels").mkdir()
+        (root / "classes.txt").write_text("cell\n")
+        for n, name in enumerate(names):
+            (root / f"labels/{name}.txt").write_text(f"0 {(n + 8) / 64} {16 / 48} {16 / 64} {24 / 48}\n")
+    elif layout == "csv":
+        rows = [f"{name}.png,cell,{','.join(map(str, box))}" for name, box in boxes.items()]
+        (root / "boxes.csv").write_text("\n".join(["image,label,x1,y1,x2,y2", *rows]))
+    else:
+        lines = []
+        for name, box in boxes.items():
+            answer = f"cell <box>[{list(box)}]</box>"
+            turns = [{"from": "human", "value": "<image>\nWhere is it?"}, {"from": "gpt", "value": answer}]
+            lines.append(json.dumps({"image": f"{name}.png", "conversations": turns}))
+        (root / "chat.jsonl").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("layout", ["coco", "yolo", "csv", "llava"])
+def test_every_layout_becomes_the_same_boxes(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "raw").mkdir()
+    write_same_boxes(tmp_path / "raw", layout)
+    recipe = CorpusRecipe(source=layout, path=str(tmp_path / "raw"), held_out_share=0.3, max_bad_share=0)
+    manifest = build_corpus(recipe, tmp_path / "corpus")
+    assert_sound(tmp_path / "corpus", manifest)
+    assert manifest.num_used == 12
+    assert manifest.count_by("task") == (
+        {"detection": 12} if layout == "llava" else {"caption": 12, "detection": 12, "text_qa": 12, "vqa": 12}
+    )
+    found = {s.boxes for s in read_samples(tmp_path / "corpus", tasks=["detection"])}
+    assert found == {(("cell", (float(n), 4.0, n + 16.0, 28.0)),) for n in range(12)}
+    assert build_corpus(recipe, tmp_path / "again").digest == manifest.digest
 
 
 def test_bccd_loses_only_its_two_degenerate_boxes(real_data: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Instance masks: every object's pixels are marked, and its box is where they begin and end."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,8 @@ from PIL import Image
 from scipy import ndimage
 
 from medmo_ray.corpus.checks import Unusable
-from medmo_ray.corpus.registry import Annotated, Importer, RawImage, RawRecord, files_by_stem, importer
+from medmo_ray.corpus.layout import files_by_stem, image_size
+from medmo_ray.corpus.registry import Annotated, Importer, RawImage, RawRecord, importer
 from rewards.boxes import LabelledBox
 
 _LABEL_FOLDERS = ("labels", "masks")
@@ -76,10 +76,10 @@ class Masks(Importer):
         else:
             raise Unusable("image without a mask", record.file)
         data = (self.root / record.file).read_bytes()
-        size = _size_of(data)
+        width, height = image_size(data)
         for mask in masks:
-            if mask.shape != size:
-                raise Unusable("mask of another size than its image", f"rows x columns {mask.shape} for {size}")
+            if mask.shape != (height, width):
+                raise Unusable("mask of another size than its image", f"{mask.shape[::-1]} for {width} x {height} px")
         boxes = tuple(LabelledBox(self.recipe.label, box) for mask in masks for box in mask_boxes(mask))
         return Annotated((RawImage(record.file, data),), boxes)
 
@@ -112,12 +112,3 @@ def _read_mask(path: Path) -> NDArray:
             raise Unusable("mask without instance ids", f"{path.name} is a colour image")
         mask = colours[:, :, 0]
     return mask
-
-
-def _size_of(data: bytes) -> tuple[int, int]:
-    """(height, width) from the header alone; the checks decode the image."""
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return picture.height, picture.width
-    except (OSError, SyntaxError, ValueError) as error:
-        raise Unusable("not an image", str(error)) from error

@@ -8,10 +8,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from medmo_ray.corpus.checks import Unusable
-from medmo_ray.corpus.registry import Annotated, Importer, RawImage, RawRecord, files_by_stem, importer
+from medmo_ray.corpus.layout import files_by_stem, own_sides
+from medmo_ray.corpus.registry import Annotated, Importer, RawImage, RawRecord, importer
 from rewards.boxes import LabelledBox
-
-_SPLIT_LISTS = {"train": "train", "val": "train", "trainval": "train", "test": "held_out"}
 
 
 @importer("voc")
@@ -49,15 +48,12 @@ class Voc(Importer):
         return Annotated((image,), boxes, split=detail.get("split"))
 
     def _splits(self) -> dict[str, str]:
-        """The dataset's own split of each name; without a test list it has none to respect."""
-        folder = self.root / "ImageSets" / "Main"
-        if not (folder / "test.txt").is_file():
-            return {}
+        """The side of each name by the dataset's own lists; a name in lists of both sides is held out."""
+        lists = {path.stem: path.read_text().splitlines() for path in (self.root / "ImageSets" / "Main").glob("*.txt")}
+        sides = own_sides(lists)
         splits: dict[str, str] = {}
-        for name, split in _SPLIT_LISTS.items():  # test last: a name in two lists is held out
-            path = folder / f"{name}.txt"
-            if path.is_file():
-                splits |= {words[0]: split for line in path.read_text().splitlines() if (words := line.split())}
+        for name, side in sorted(sides.items(), key=lambda item: item[1] == "held_out"):
+            splits |= {words[0]: side for line in lists[name] if (words := line.split())}
         return splits
 
 

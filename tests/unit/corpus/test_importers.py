@@ -151,6 +151,13 @@ def test_a_folder_with_the_right_names_and_no_images_is_described(tmp_path: Path
         source("voc", tmp_path).list_records()
 
 
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"a": BOXES})
+    (root / "JPEGImages/a.jpg").write_bytes(encoded(picture(1), "JPEG"))
+    with pytest.raises(DataError, match=r"holds a.jpg and a.png: keep one of each name"):
+        source("voc", root).list_records()
+
+
 def test_a_missing_folder_names_the_nearest_that_exists(tmp_path: Path) -> None:
     (tmp_path / "blood").mkdir()
     with pytest.raises(

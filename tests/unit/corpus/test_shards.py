@@ -26,9 +26,9 @@ RECIPE = CorpusRecipe(row_group_rows=4)
 
 def samples(numbers: range, split: str = "train") -> Iterator[Sample]:
     source = open_source(RECIPE)
-    composer = Composer(RECIPE, source.dataset, source.access, ("bacterium", "cell"))
+    composer = Composer(source, ("bacterium", "cell"))
     for record in source.list_records()[numbers.start : numbers.stop]:
-        yield from composer.of_record(check_record(source, record, 100), split)
+        yield from composer.of_record(check_record(source, record), split)
 
 
 @pytest.fixture

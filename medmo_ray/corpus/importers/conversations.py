@@ -1,0 +1,123 @@
+"""LLaVA and ShareGPT: conversations about images, as JSON or one JSON object a line.
+
+* LLaVA: `{"id", "image": path or list, "conversations": [{"from": "human" | "gpt", "value"}, …]}`
+* ShareGPT, OpenAI: `{"images": [paths], "messages": [{"role": "user" | "assistant", "content"}, …]}`
+
+`<image>` in the text stands for the next image; where it is missing, the images come first. Boxes that an answer holds in
+MedMO's form are taken to be in pixels of the first image.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medmo_ray.corpus.checks import Unusable
+from medmo_ray.corpus.registry import Annotated, Importer, RawImage, RawRecord, importer
+from medmo_ray.errors import DataError
+from rewards.boxes import parse_boxes
+
+_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+_IMAGE_KEYS = ("images", "image", "image_path")
+
+
+@importer("llava")
+class Conversations(Importer):
+    """*.jsonl and *.json in the folder; images at the paths that the records say, in it or in images/."""
+
+    layout = (
+        "one or more .jsonl or .json files with conversations (LLaVA: image and conversations; ShareGPT: images and "
+        "messages), and the images at the paths they name, from the folder or from images/"
+    )
+    has_text_of_its_own = True
+
+    def list_records(self) -> list[RawRecord]:
+        records = []
+        for path in sorted((*self.root.glob("*.jsonl"), *self.root.glob("*.json"))):
+            listed = _lines(path) if path.suffix == ".jsonl" else _entries(path)
+            for row, detail in enumerate(listed):
+                records.append(RawRecord(f"{path.stem}/{row:07d}", path.name, row, detail))
+        if not records:
+            raise self.wrong_layout()
+        return records
+
+    def read(self, record: RawRecord) -> Annotated:
+        entry = self._entry(record)
+        turns = list(_turns(entry))
+        paths = _image_paths(entry)
+        boxes = tuple(box for answer in turns[1::2] for box in parse_boxes(answer).boxes)
+        return Annotated(tuple(map(self._image, paths)), boxes if paths else (), conversation=tuple(turns))
+
+    def _entry(self, record: RawRecord) -> dict[str, Any]:
+        text = record.detail.get("text")
+        if text is None:
+            with (self.root / record.file).open("rb") as file:
+                file.seek(int(record.detail["offset"]))
+                text = file.readline().decode("utf-8", errors="replace")
+        try:
+            entry = json.loads(text)
+        except ValueError as error:
+            raise Unusable("line is no JSON", str(error)) from error
+        if not isinstance(entry, dict):
+            raise Unusable("conversation cannot be read", f"it is a {type(entry).__name__}, not an object")
+        return entry
+
+    def _image(self, path: str) -> RawImage:
+        for place in (self.root / path, self.root / "images" / path):
+            if place.is_file():
+                return RawImage(path, place.read_bytes())
+        raise Unusable("conversation without its image", f"{path} is neither in the folder nor in images/")
+
+
+def _image_paths(entry: dict[str, Any]) -> list[str]:
+    """Paths of the images: one as text, several as a list; `null` in the list stands for none."""
+    given: Any = next((entry[key] for key in _IMAGE_KEYS if entry.get(key)), [])
+    paths = [given] if isinstance(given, str) else [path for path in given if path is not None]
+    if not all(isinstance(path, str) for path in paths):
+        raise Unusable("conversation cannot be read", f"its images are {given}, not paths")
+    return paths
+
+
+def _lines(path: Path) -> Iterator[dict[str, str]]:
+    """Where each line begins, so that a task reads its own lines alone."""
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                yield {"offset": str(offset)}
+            offset += len(line)
+
+
+def _entries(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON: {error}. Repair it or move it out of the raw data's folder.") from error
+    for entry in entries if isinstance(entries, list) else ():
+        yield {"text": json.dumps(entry)}
+
+
+def _turns(entry: dict[str, Any]) -> Iterator[str]:
+    """Questions and answers in turn; what a system turn says goes before the first question."""
+    said = entry.get("conversations") or entry.get("messages")
+    if not isinstance(said, list) or not said or not all(isinstance(turn, dict) for turn in said):
+        raise Unusable(
+            "conversation cannot be read", f"no list of turns under conversations or messages: {sorted(entry)}"
+        )
+    before, expected = "", "user"
+    for turn in said:
+        role = _ROLES.get(str(turn.get("from") or turn.get("role")).lower())
+        text = turn.get("value") if "value" in turn else turn.get("content")
+        if not isinstance(text, str):
+            raise Unusable("conversation cannot be read", f"a turn of {role} has no text")
+        if role == "system" and not before and expected == "user":
+            before = f"{text}\n"
+            continue
+        if role != expected:
+            raise Unusable(
+                "turns out of order", f"{turn.get('from') or turn.get('role')!r} where the {expected} is next"
+            )
+        yield before + text
+        before, expected = "", "assistant" if expected == "user" else "user"
+    if expected == "assistant":
+        raise Unusable("turns out of order", "the last question has no answer")
