@@ -98,9 +98,11 @@ def _start_local(settings: ClusterSettings, needs: Needs) -> None:
     options = {"address": "local", "namespace": "medmo", "logging_level": logging.WARNING, **logical}
     try:
         ray.init(include_dashboard=True, **options)
-    except RuntimeError as error:
+    except Exception as error:  # the class that Ray itself raises here
         # A dashboard that does not start within its 30 s (a very busy machine) is no reason to lose the run.
-        print(f"Ray's dashboard did not start; the run goes on without it ({str(error).splitlines()[0]})", flush=True)
+        if "dashboard" not in str(error):
+            raise
+        print("Ray's dashboard did not start within its 30 s; the run goes on without it", flush=True)
         ray.shutdown()
         ray.init(include_dashboard=False, **options)
 
