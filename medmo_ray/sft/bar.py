@@ -1,15 +1,17 @@
 """A progress bar beside the job, fed by the metrics that the workers write."""
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from medmo_ray.telemetry import read_metrics
-
 POLL_S = 1.0
+TAIL_BYTES = 4096
+"""More than a row takes."""
 
 
 @contextlib.contextmanager
@@ -40,8 +42,18 @@ def progress_bar(metrics: Path, num_steps: int, title: str) -> Iterator[None]:
 
 
 def _show(bar: tqdm, metrics: Path) -> None:
-    rows = read_metrics(metrics)
-    if rows and rows[-1]["step"] != bar.n:
-        bar.n = rows[-1]["step"]
-        bar.set_postfix(loss=rows[-1].get("loss"), refresh=False)
+    row = _last_row(metrics)
+    if row is not None and row["step"] != bar.n:
+        bar.n = row["step"]
+        bar.set_postfix(loss=row.get("loss"), refresh=False)
         bar.refresh()
+
+
+def _last_row(metrics: Path) -> dict[str, Any] | None:
+    """The last whole row; of a long file only the end is read."""
+    if not metrics.exists():
+        return None
+    with metrics.open("rb") as file:
+        file.seek(max(0, metrics.stat().st_size - TAIL_BYTES))
+        lines = file.read().split(b"\n")[:-1]
+    return json.loads(lines[-1]) if lines else None

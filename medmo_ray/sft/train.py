@@ -8,6 +8,7 @@ from medmo_ray.config.sft import SftRecipe
 from medmo_ray.errors import MedmoError, TrainingError
 from medmo_ray.sft.bar import progress_bar
 from medmo_ray.sft.job import SftJob
+from medmo_ray.sft.watch import furthest_behind
 from medmo_ray.stream.plan import EpochPlan
 
 
@@ -38,7 +39,8 @@ def run_sft(recipe: SftRecipe, directory: Path, *, model: Path, corpus: Path) ->
             stopped = _trainer(job).fit().return_value
     except TrainingFailedError as error:
         raise TrainingError(
-            f"Stage {recipe.stage} failed more often than max_failures={recipe.max_failures} allows. The last failure:\n{error}"
+            f"Stage {recipe.stage} failed more often than max_failures={recipe.max_failures} allows. Furthest behind at the "
+            f"end: {furthest_behind(job.heartbeats, recipe.cluster.num_workers)}. The last failure:\n{error}"
         ) from error
     finally:
         shutil.rmtree(_ray_storage(job), ignore_errors=True)

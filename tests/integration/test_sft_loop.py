@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from small_run import recipe, write_corpus, write_model
+from two_ranks import TURNS, encoded
 
 from medmo_ray.config.model import ModelSettings
 from medmo_ray.config.sft import SftRecipe
@@ -17,6 +20,7 @@ from medmo_ray.errors import ClusterError, TrainingError
 from medmo_ray.model.load import load_model
 from medmo_ray.sft.job import SftJob
 from medmo_ray.sft.loop import train_rank
+from medmo_ray.sft.metrics import answer_scores
 from medmo_ray.stream.loader import EncodeStage, RankStream, ReadStage, StreamSource
 from medmo_ray.stream.read import training_rows
 from medmo_ray.telemetry import read_metrics
@@ -145,6 +149,30 @@ def test_bfloat16_and_recomputation_train_and_export_in_bfloat16(tmp_path: Path,
     assert train(tmp_path / "full", corpus, model, full) is None
     halves, wholes = (read_metrics(path / "metrics.jsonl") for path in (tmp_path, tmp_path / "full"))
     assert [row["loss"] for row in halves] == pytest.approx([row["loss"] for row in wholes], rel=0.02)
+
+
+def test_text_on_one_rank_and_images_on_the_other_meet_in_every_collective(
+    tmp_path: Path, repository: Path, model: Path
+) -> None:
+    script = repository / "tests/examples/two_ranks.py"
+    command = [sys.executable, str(script)]
+    ranks = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "pair"), str(model), str(tmp_path / "gradients.pt")])
+        for rank in range(2)
+    ]
+    try:
+        assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    alone = load_model(model, ModelSettings(dtype="float32")).train()
+    for samples in (part for turn in TURNS for part in turn):
+        batch = encoded(model, samples)
+        answer_scores(alone(**batch.inputs).logits, batch.targets)["loss"].backward()
+    sharded = torch.load(tmp_path / "gradients.pt")
+    assert set(sharded) == {name for name, _ in alone.named_parameters()}
+    for name, value in alone.named_parameters():
+        torch.testing.assert_close(sharded[name], value.grad, rtol=1e-3, atol=1e-4)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_is_named(tmp_path: Path, corpus: Path, model: Path) -> None:
