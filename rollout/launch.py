@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
+from ray.util.placement_group import get_placement_group, placement_group_table, remove_placement_group
 
 from medmo_ray.cluster import rehearsal_node
 from medmo_ray.config.dapo import DapoRecipe
@@ -26,6 +27,7 @@ from rollout.shared_memory import sweep_shared_memory
 
 VERL_ACTORS = ("TransferQueueController", "vllm_server_", "reward_loop_worker_", "agent_loop_worker_")
 """How the names of verl's actors begin; one run a cluster can hold them."""
+VERL_GROUPS = "global_poolverl_group_"
 CHECK_EVERY_S = 0.5
 END_WITHIN_S = 60.0
 
@@ -187,10 +189,18 @@ def _wait(training: Any, watch: Watch) -> None:
 
 
 def _end(runner: Any) -> None:
-    """End the trainer and with it every actor that it started; wait until their names are free."""
+    """End the trainer and with it every actor that it started; give back their place, and wait until their names are free."""
     ray.kill(runner, no_restart=True)
+    for name in _reserved():
+        remove_placement_group(get_placement_group(name))
     deadline = time.monotonic() + END_WITHIN_S
-    while names := verl_actors():
+    while names := verl_actors() + _reserved():
         if time.monotonic() > deadline:
-            raise ClusterError(f"{len(names)} actors of the run did not end within {END_WITHIN_S:.0f} s: {names[:5]}")
+            raise ClusterError(f"parts of the run did not end within {END_WITHIN_S:.0f} s: {', '.join(names[:5])}")
         time.sleep(0.1)
+
+
+def _reserved() -> list[str]:
+    """Names of verl's placement groups. They belong to the driver, not to the trainer that made them."""
+    groups = placement_group_table().values()
+    return [group["name"] for group in groups if group["name"].startswith(VERL_GROUPS) and group["state"] != "REMOVED"]

@@ -28,7 +28,7 @@ from medmo_ray.corpus.sample import Sample, SampleImage
 from medmo_ray.errors import DataError
 from medmo_ray.run import write_json
 from medmo_ray.stream.images import image_tokens, load_pixels, target_size
-from medmo_ray.stream.render import ChatTokens, box_mapper
+from medmo_ray.stream.render import ChatTokens, box_mapper, moved_turns
 from rewards.boxes import LabelledBox
 from rewards.records import Truth
 
@@ -121,7 +121,8 @@ class RowMaker:
             DataError: the sample cannot be a prompt; the message is its reason, the same for all of its kind.
         """
         shown = [self._size(image) for image in sample.images]
-        turns = sample.turns[:-1]
+        stored = [(image.width_px, image.height_px) for image in sample.images]
+        turns = moved_turns(sample.turns[:-1], stored, shown, self.frame)
         length = len(self.tokens.prompt(turns, shown))
         if length > self.settings.max_prompt_tokens:
             raise DataError(f"longer than {self.settings.max_prompt_tokens} tokens")

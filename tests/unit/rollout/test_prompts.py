@@ -1,6 +1,7 @@
 """From a corpus to the rows that verl reads: paths instead of pixels, truths in the frame of the shown image."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,9 +12,10 @@ from small_run import write_corpus, write_model
 from medmo_ray.config.dapo import DapoRecipe
 from medmo_ray.corpus.read import read_samples
 from medmo_ray.errors import DataError
+from medmo_ray.stream.render import ChatTokens, moved_turns
 from rewards.records import ScoreRequest, Truth
 from rewards.scorer import Scorer
-from rollout.prompts import Prompts, write_prompts
+from rollout.prompts import Prompts, RowMaker, write_prompts
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,6 @@ def test_a_row_holds_the_path_of_an_image_at_the_size_the_model_sees(corpus: Pat
 @pytest.mark.parametrize("frame", ["pixel", "relative_1000"])
 def test_the_corpus_own_answer_scores_one(model: Path, tmp_path: Path, side: int | None, frame: str) -> None:
     """Boxes are stored in pixels of a 64 px image; the answer that training teaches is right for the image that is shown."""
-    from medmo_ray.stream.render import moved_turns
-
     corpus = write_corpus(tmp_path / "corpus", num_images=6, num_texts=0, frame=frame)  # type: ignore[arg-type]
     found = rows(write_prompts(recipe(image_side_px=side), tmp_path / "prompts", model=model, corpus=corpus))
     samples = {sample.id: sample for sample in read_samples(corpus, "train")}
@@ -66,6 +66,15 @@ def test_the_corpus_own_answer_scores_one(model: Path, tmp_path: Path, side: int
         [score] = Scorer().score([ScoreRequest("a", answer, truth.to_json(), 1)])
         assert score.terms["bbox"] == pytest.approx(1.0, abs=1e-9)
         assert score.problems == ()
+
+
+def test_boxes_that_a_question_names_move_with_its_image(corpus: Path, model: Path, tmp_path: Path) -> None:
+    sample = next(read_samples(corpus, "train", ("detection",)))
+    asked = [{"role": "user", "content": "<image>Is there a cell in <box>[[8, 8, 32, 64]]</box>?"}, sample.turns[-1]]
+    sample = replace(sample, messages=json.dumps(asked))
+    settings = recipe(image_side_px=128).prompts
+    row, _ = RowMaker(settings, tmp_path, ChatTokens(model), "pixel").make(sample)
+    assert row["prompt"][0]["content"] == "<image>Is there a cell in <box>[[16, 16, 64, 128]]</box>?"
 
 
 def test_text_prompts_have_no_image(corpus: Path, model: Path, tmp_path: Path) -> None:
