@@ -23,7 +23,8 @@ def test_what_changes_the_result_changes_the_identity(override: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["run.name=other", "run.root=elsewhere", "cluster.num_workers=3", "checkpoint.every_steps=7", "stall_timeout_s=9"]
+    "override",
+    ["run.name=other", "run.root=elsewhere", "cluster.num_workers=3", "checkpoint.every_steps=7", "stall_timeout_s=9"],
 )
 def test_what_does_not_change_the_result_keeps_the_identity(override: str) -> None:
     assert identity(recipe(override), INPUTS) == identity(recipe(), INPUTS)
@@ -72,7 +73,7 @@ def test_overwrite_replaces_other_work(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_stage_is_never_deleted(tmp_path: Path) -> None:
     (tmp_path / "stage1").mkdir()
     (tmp_path / "stage1" / "thesis.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="holds no run.json"):
+    with pytest.raises(ConfigError, match=r"holds no run\.json"):
         StageDirectory(tmp_path / "stage1").prepare(recipe(), INPUTS, overwrite=True)
     assert (tmp_path / "stage1" / "thesis.txt").read_text() == "mine"
 
