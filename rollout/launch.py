@@ -60,7 +60,8 @@ def run_dapo(recipe: DapoRecipe, directory: Path, *, model: Path, corpus: Path) 
             )
         nodes = spread(recipe.cluster.num_workers, gpus_of_nodes())
         _make_room(directory)
-        runner = Runner.options(runtime_env={"env_vars": environment(recipe, model, directory)}).remote()
+        variables = environment(recipe, model, directory)
+        runner = ray.remote(Runner).options(num_cpus=1, runtime_env={"env_vars": variables}).remote()
         stack.callback(sweep_shared_memory, started)
         stack.callback(_end, runner)
         loaded = runner.load.remote(queue_settings(recipe), on_cpu)
@@ -134,8 +135,8 @@ def reward_pool(recipe: DapoRecipe) -> Iterator[None]:
     if resource and not resources and recipe.cluster.use_gpu:
         print(f"no node has the resource '{resource}': reward replicas run on any node", flush=True)
     replicas = before.num_running or recipe.pool.replicas
-    pool.deploy(reward_settings(recipe), replicas, recipe.pool.cpus_per_replica, resources)
     try:
+        pool.deploy(reward_settings(recipe), replicas, recipe.pool.cpus_per_replica, resources)
         yield
     finally:
         if before.state == "MISSING":

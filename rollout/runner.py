@@ -4,10 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import ray
 
-
-@ray.remote(num_cpus=1, max_restarts=0)
 class Runner:
     """Runs one attempt of stage 4. Heavy imports are the actor's alone, and begin while the driver writes prompts."""
 

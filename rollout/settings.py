@@ -82,6 +82,8 @@ def environment(recipe: DapoRecipe, model: Path, directory: Path) -> dict[str, s
         variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if not recipe.cluster.use_gpu:
         variables |= {"OMP_NUM_THREADS": "1", "TQ_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        # Their warnings are about speed on a GPU.
+        variables |= {"VLLM_LOGGING_LEVEL": "ERROR", "VERL_LOGGING_LEVEL": "ERROR", "TRANSFORMERS_VERBOSITY": "error"}
         variables |= cpu.environment(recipe.rollout.kv_cache_gb)
     return variables
 
