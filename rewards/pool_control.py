@@ -75,6 +75,8 @@ def deploy(
         max_ongoing_requests=4,  # one in work and a few at hand; the rest wait with the caller, for the next free replica
         health_check_period_s=2,
         graceful_shutdown_wait_loop_s=0.5,
+        # Serve would print a line per call into the console of the job.
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
     if not serve.status().applications:
         serve.start(proxy_location="Disabled")

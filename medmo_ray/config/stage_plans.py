@@ -24,7 +24,6 @@ from medmo_ray.config.plan import (
 )
 from medmo_ray.config.sft import SftRecipe
 
-
 TEXT_ONLY = {"text_qa", "summarisation"}
 """Tasks whose samples have no image."""
 
