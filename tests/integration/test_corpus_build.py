@@ -36,7 +36,9 @@ SMALL = CorpusRecipe().replaced(generated__num_images=120, shard_mb=0.4, row_gro
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[str]:
-    context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    context = ray.init(
+        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+    )
     yield context.address_info["gcs_address"]
     ray.shutdown()
 
