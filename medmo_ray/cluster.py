@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,17 +82,19 @@ def rehearsal_node(needs: Needs) -> Iterator[None]:
     if _lacking(needs) is None:
         yield
         return
-    node = subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={ray.get_runtime_context().gcs_address}",
-         f"--num-cpus={max(1, math.ceil(needs.num_cpus))}", f"--num-gpus={round(needs.num_gpus)}", "--object-store-memory=1000000000",
-         "--disable-usage-stats"],
-        cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    try:
-        _wait_for(needs, node)
-        yield
-    finally:
-        _end(node)
+    # A folder of its own: two nodes that share one replace each other's copy of a submitted job's code.
+    with tempfile.TemporaryDirectory(prefix="medmo-", ignore_cleanup_errors=True) as folder:
+        node = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={ray.get_runtime_context().gcs_address}",
+             f"--num-cpus={max(1, math.ceil(needs.num_cpus))}", f"--num-gpus={math.ceil(needs.num_gpus)}",
+             "--object-store-memory=1000000000", f"--temp-dir={folder}", "--disable-usage-stats"],
+            cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        try:
+            _wait_for(needs, node)
+            yield
+        finally:
+            _end(node)
 
 
 def _start_local(settings: ClusterSettings, needs: Needs) -> None:
