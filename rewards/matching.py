@@ -7,13 +7,15 @@ Source: MedMO supplementary 1.1, equations 1 and 2. The denominator of L1 is 2 s
 text calls it the perimeter.
 """
 
+import threading
+from collections.abc import Iterator
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewards.batch import BoxBatch
-from rewards.geometry import assign, overlaps
+from rewards.geometry import assign, relate
 from rewards.labels import normalise
 
 Matching = Literal["label_free", "per_label"]
@@ -54,47 +56,102 @@ def match(
         _problems_by_text(predicted, truth) if matching == "label_free" else _problems_by_label(predicted, truth)
     )
     start_p, start_g = np.cumsum(num_p) - num_p, np.cumsum(num_g) - num_g
-    shapes = num_p * (num_g.max(initial=0) + 1) + num_g
-    found = []
-    for shape in np.unique(shapes[(num_p > 0) & (num_g > 0)]):
-        problems = np.flatnonzero(shapes == shape)
-        p, g = int(num_p[problems[0]]), int(num_g[problems[0]])
-        step = max(1, _CHUNK_PAIRS // (p * g))
+    pairs_p, pairs_g = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for shape, problems in _alike(num_p, num_g):
+        num_pairs = shape[0] * shape[1]
+        step = max(1, _CHUNK_PAIRS // num_pairs)
+        scratch = _scratch(5 * num_pairs * step)
         for some in (problems[first : first + step] for first in range(0, len(problems), step)):
-            index_p = boxes_p[start_p[some, None] + np.arange(p)]
-            index_g = boxes_g[start_g[some, None] + np.arange(g)]
-            found.append(_match_alike(predicted.xyxy, index_p, truth.xyxy, index_g, text[some], scale[text[some]]))
-    if not found:
-        nothing, none = np.empty(0, dtype=np.int64), np.empty(0)
-        return Matches(nothing, nothing, nothing, none, none, none)
-    return Matches(*map(np.concatenate, zip(*found, strict=True)))
+            index_p = boxes_p[start_p[some, None] + np.arange(shape[0])]
+            index_g = boxes_g[start_g[some, None] + np.arange(shape[1])]
+            weight = MATCH_L1 * scale[text[some]]
+            problem = np.arange(len(some))[:, None]
+            if shape[0] <= shape[1]:  # the shorter side comes first
+                cost = _half_costs(predicted.xyxy[index_p], truth.xyxy[index_g], weight, scratch)
+                index_g = index_g[problem, assign(cost)]
+            else:
+                cost = _half_costs(truth.xyxy[index_g], predicted.xyxy[index_p], weight, scratch)
+                index_p = index_p[problem, assign(cost)]
+            pairs_p.append(index_p.ravel())
+            pairs_g.append(index_g.ravel())
+    pair_p, pair_g = np.concatenate(pairs_p), np.concatenate(pairs_g)
+    owner = np.repeat(np.arange(len(truth)), truth.counts)[pair_g]
+    l1, iou, giou = relate(predicted.xyxy[pair_p], truth.xyxy[pair_g])
+    return Matches(owner, pair_p, pair_g, l1 * scale[owner], iou, giou)
 
 
-def _match_alike(
-    xyxy_p: NDArray[np.float64],
-    index_p: NDArray[np.int64],
-    xyxy_g: NDArray[np.float64],
-    index_g: NDArray[np.int64],
-    text: NDArray[np.int64],
-    scale: NDArray[np.float64],
-) -> Matches:
-    """Solves B problems of the same shape: `index_p` [B, P] and `index_g` [B, G] name their boxes, `scale` [B]."""
-    turned = index_p.shape[1] > index_g.shape[1]  # `assign` wants the shorter side first
-    first, second = (xyxy_g[index_g], xyxy_p[index_p]) if turned else (xyxy_p[index_p], xyxy_g[index_g])
-    l1, iou, fill = overlaps(first, second)
-    l1 *= scale[:, None, None]
-    closeness = iou + fill
-    closeness *= MATCH_GIOU
-    cost = MATCH_L1 * l1
-    cost -= closeness  # equation 2 but for a constant, as GIoU = iou + fill - 1
-    columns = assign(cost)
-    problem, row = np.arange(columns.shape[0])[:, None], np.arange(columns.shape[1])
-    if turned:
-        index_p = index_p[problem, columns]
+_workspace = threading.local()
+
+
+def _scratch(size: int) -> NDArray[np.float64]:
+    """At least `size` numbers to work in, the same for every call of a thread: fresh pages cost more than the arithmetic."""
+    if len(getattr(_workspace, "numbers", ())) < size:
+        _workspace.numbers = np.empty(size)
+    return _workspace.numbers
+
+
+def _alike(num_p: NDArray[np.int64], num_g: NDArray[np.int64]) -> Iterator[tuple[tuple[int, int], NDArray[np.int64]]]:
+    """The problems with boxes on both sides, put together by their numbers of boxes (P, G)."""
+    open_problems = np.flatnonzero((num_p > 0) & (num_g > 0))
+    order = open_problems[np.lexsort((num_g[open_problems], num_p[open_problems]))]
+    shapes = np.stack([num_p[order], num_g[order]], axis=1)
+    for problems in np.split(order, 1 + np.flatnonzero((shapes[1:] != shapes[:-1]).any(axis=1))):
+        if problems.size:
+            yield (int(num_p[problems[0]]), int(num_g[problems[0]])), problems
+
+
+def _half_costs(
+    rows: NDArray[np.float64], columns: NDArray[np.float64], weight: NDArray[np.float64], scratch: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Half of the cost of every pair, but for a constant in each row, which every matching pays.
+
+    With o_x and o_y the signed overlaps (see `rewards.geometry`), L1 = (sum of all sides) - 2 (o_x + o_y), and
+    1 - GIoU = 2 - IoU - U/H with union U and enclosing box H.
+
+    Args:
+        rows: [B, R, 4], the shorter side.
+        columns: [B, C, 4].
+        weight: [B], 5 / (2 sqrt(H^2 + W^2)).
+        scratch: at least 5 * B * R * C numbers to work in; the result lies there too.
+
+    Returns:
+        [B, R, C]
+    """
+    num_problems, num_rows, num_columns = len(rows), rows.shape[1], columns.shape[1]
+    if num_problems > num_columns:  # numpy runs along the last axis: with many small problems that had better be B
+        shape, back = (num_rows, num_columns, num_problems), (2, 0, 1)
+        a, b = rows.transpose(2, 1, 0).copy()[:, :, None], columns.transpose(2, 1, 0).copy()[:, None]
     else:
-        index_g = index_g[problem, columns]
-    l1, iou, fill = (values[problem, row, columns].ravel() for values in (l1, iou, fill))
-    return Matches(np.repeat(text, len(row)), index_p.ravel(), index_g.ravel(), l1, iou, iou + fill - 1)
+        shape, back = (num_problems, num_rows, num_columns), (0, 1, 2)
+        a, b = rows.transpose(2, 0, 1)[..., None], columns.transpose(2, 0, 1)[:, :, None]
+        weight = weight[:, None, None]
+    sides_a, sides_b = a[2:] - a[:2], b[2:] - b[:2]
+    area_a, area_b = sides_a[0] * sides_a[1], sides_b[0] * sides_b[1]
+    work = scratch[: 5 * num_problems * num_rows * num_columns].reshape(5, *shape)
+    overlap, hull, cost = work[:2], work[2:4], work[4]
+
+    np.minimum(a[2:], b[2:], out=overlap)
+    overlap -= np.maximum(a[:2], b[:2], out=hull)
+    np.add(sides_a, sides_b, out=hull)
+    hull -= overlap
+    np.add(overlap[0], overlap[1], out=cost)
+    cost *= -weight
+    cost += weight / 2 * (sides_b[0] + sides_b[1])
+
+    np.maximum(overlap, 0, out=overlap)
+    shared = np.multiply(overlap[0], overlap[1], out=overlap[0])
+    union = np.add(area_a, area_b, out=overlap[1])
+    union -= shared
+    area = np.multiply(hull[0], hull[1], out=hull[0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fill = np.divide(union, area, out=hull[1])
+        iou = np.divide(shared, union, out=shared)
+    if not (area_a.all() or area_b.all()):  # only then can a union have no area; see `rewards.geometry.relate`
+        iou[union == 0] = (a == b).all(axis=0)[union == 0]
+        fill[area == 0] = 1
+    cost -= iou
+    cost -= fill
+    return cost.transpose(back)
 
 
 def _l1_scale(truth: BoxBatch, image_sizes: NDArray[np.float64] | None) -> NDArray[np.float64]:
@@ -106,8 +163,9 @@ def _l1_scale(truth: BoxBatch, image_sizes: NDArray[np.float64] | None) -> NDArr
         diagonal = np.hypot(image_sizes[:, 0], image_sizes[:, 1])
     elif len(truth.xyxy):
         filled = truth.counts > 0
-        extents = np.maximum.reduceat(truth.xyxy[:, 2:], truth.starts[filled], axis=0)
-        diagonal[filled] = np.hypot(extents[:, 0], extents[:, 1])
+        right, low = truth.xyxy[:, 2:].T.copy()
+        starts = truth.starts[filled]
+        diagonal[filled] = np.hypot(np.maximum.reduceat(right, starts), np.maximum.reduceat(low, starts))
     return 0.5 / np.where(diagonal > 0, diagonal, np.sqrt(2))
 
 

@@ -70,7 +70,7 @@ class Scorer:
                 scores.append(Score.failure(request.completion_id, f"not a number: {', '.join(broken)}"))
                 continue
             num_truth, num_predicted = len(truths[index].boxes), int(predicted.counts[index])
-            problems = predicted.problems[index]
+            problems = predicted.problems_of(index)
             if num_truth and not num_predicted:
                 problems = (*problems, "no box in the completion")
             scores.append(

@@ -184,7 +184,7 @@ def test_batch_reads_any_text_as_the_careful_reader_does(grammar: Any, texts: li
     assert batch.xyxy.tolist() == [list(box.box) for one in parsed for box in one]
     assert batch.labels == [label for one in parsed for label in one.labels]
     assert [tuple(batch.labels_of(index)) for index in range(len(texts))] == [one.labels for one in parsed]
-    assert batch.problems == [one.problems for one in parsed]
+    assert [batch.problems_of(index) for index in range(len(texts))] == [one.problems for one in parsed]
     assert batch.num_whole.tolist() == [one.num_whole for one in parsed]
     assert batch.num_broken.tolist() == [one.num_broken for one in parsed]
     assert np.isfinite(batch.xyxy).all()
