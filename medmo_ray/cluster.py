@@ -57,7 +57,7 @@ def connected(settings: ClusterSettings, needs: Needs) -> Iterator[None]:
     if not settings.use_gpu:
         os.environ.update({name: os.environ.get(name, value) for name, value in REHEARSAL_ENVIRONMENT.items()})
     with _interrupt_on_terminate(), contextlib.ExitStack() as stack:
-        stack.callback(ray.shutdown)
+        stack.callback(_leave)
         if address is None:
             _start_local(settings, needs)
         else:
@@ -109,6 +109,14 @@ def _start_local(settings: ClusterSettings, needs: Needs) -> None:
         print("Ray's dashboard did not start within its 30 s; the run goes on without it", flush=True)
         ray.shutdown()
         ray.init(include_dashboard=False, **options)
+
+
+def _leave() -> None:
+    """Disconnect, and let Serve forget its controller, which it would look for on the next cluster."""
+    serve_context = sys.modules.get("ray.serve.context")
+    if serve_context is not None:
+        serve_context._set_global_client(None)
+    ray.shutdown()
 
 
 def _join(address: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray import serve
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
 from rewards import LabelledBox, format_boxes
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.integration
 def cluster() -> Iterator[None]:
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
+    serve.shutdown()  # else its cached client would look for this Ray's controller in the next module
     ray.shutdown()
 
 
