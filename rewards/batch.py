@@ -23,6 +23,7 @@ Boxes = NDArray[Any] | Sequence[LabelledBox] | Sequence[Sequence[float]]
 _MAX_DIGITS = 6  # of a number read the fast way: below the coordinate cap
 _CHUNK_CHARS = 60_000  # read at a time, so that the temporaries stay in the cache
 _BLANK, _COMMA, _OPEN, _CLOSE = b" ,[]"
+_LESS, _SLASH, _B, _O, _X, _GREATER = b"</box>"
 _STRUCTURE = np.isin(np.arange(256), list(b",[]<>"))
 # What is left of `[[12, 34, 56, 78], …]` without blanks and digits, and the number of boxes it stands for.
 _SKELETONS = {b"[" + b",".join([b"[,,,]"] * k) + b"]": k for k in range(MAX_BOXES // 2 + 1)}
@@ -142,11 +143,9 @@ def _read_well_formed(texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArra
 
 def _read_some(texts: Sequence[str], known: dict[bytes, int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """`_read_well_formed` of a few texts; `known` remembers the number of boxes of each skeleton."""
-    joined = "\0".join(["", "", *texts, ""]).encode("ascii", "replace")
-    bare = joined.translate(None, b" 0123456789")
-    skeletons = bare.split(b"\0")[2:-1]
-    made_up = any(bare.count(tag) != joined.count(tag) for tag in (b"<box>", b"</box>"))  # < box>, <b0x>
-    if made_up or len(skeletons) != len(texts):
+    joined = "\0".join(["", "", *texts, *[""] * 6]).encode("ascii", "replace")
+    skeletons = joined.translate(None, b" 0123456789").split(b"\0")[2:-6]
+    if len(skeletons) != len(texts):  # a text holds the separator
         return np.empty((0, 4)), np.full(len(texts), -1)
     for skeleton in set(skeletons):
         if skeleton not in known:
@@ -165,9 +164,16 @@ def _read_some(texts: Sequence[str], known: dict[bytes, int]) -> tuple[NDArray[n
     astray |= after - first > _MAX_DIGITS
     # A box has 4 places, each of which holds one number at most: as many numbers in place fill them all. A number astray
     # may stand between brackets, where the skeleton does not show it.
-    bounds = np.searchsorted(first, np.flatnonzero(chars == 0)[1:])
+    borders = np.flatnonzero(chars == 0)[1:-5]
+    bounds = np.searchsorted(first, borders)
     tally = np.concatenate([[0], np.cumsum(in_place + astray * len(joined))])
     counts[np.diff(tally[bounds]) != 4 * counts] = -1
+    # Without its blank or digit, `< box>` or `<b0x>` would pass for a tag.
+    less = np.flatnonzero(chars == _LESS)
+    name = less + 1 + (chars[less + 1] == _SLASH)
+    is_tag = (chars[name] == _B) & (chars[name + 1] == _O) & (chars[name + 2] == _X) & (chars[name + 3] == _GREATER)
+    if not is_tag.all():
+        counts[np.searchsorted(borders, less[~is_tag]) - 1] = -1
 
     read = in_place & np.repeat(counts >= 0, np.diff(bounds))
     boxes = _values(digits, first[read], after[read]).reshape(-1, 4)
@@ -218,7 +224,7 @@ def box_batch(boxes: Sequence[Boxes], *, predicted: bool = False) -> BoxBatch:
     labels: list[str] = []
     rows: list[NDArray[np.float64]] = []
     for item in boxes:
-        if predicted or type(item) is not np.ndarray or item.shape[1:] != (4,):
+        if predicted or type(item) is not np.ndarray or item.ndim != 2:
             names, corners = _names_and_corners(item)
             if predicted:
                 corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4)

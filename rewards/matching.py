@@ -9,6 +9,7 @@ text calls it the perimeter.
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -64,19 +65,18 @@ def match(
         for some in (problems[first : first + step] for first in range(0, len(problems), step)):
             index_p = boxes_p[start_p[some, None] + np.arange(shape[0])]
             index_g = boxes_g[start_g[some, None] + np.arange(shape[1])]
-            weight = MATCH_L1 * scale[text[some]]
-            problem = np.arange(len(some))[:, None]
+            problem, scale_of = np.arange(len(some))[:, None], scale[text[some]]
             if shape[0] <= shape[1]:  # the shorter side comes first
-                cost = _half_costs(predicted.xyxy[index_p], truth.xyxy[index_g], weight, scratch)
+                cost = _half_costs(predicted.xyxy.take(index_p, 0), truth.xyxy.take(index_g, 0), scale_of, scratch)
                 index_g = index_g[problem, assign(cost)]
             else:
-                cost = _half_costs(truth.xyxy[index_g], predicted.xyxy[index_p], weight, scratch)
+                cost = _half_costs(truth.xyxy.take(index_g, 0), predicted.xyxy.take(index_p, 0), scale_of, scratch)
                 index_p = index_p[problem, assign(cost)]
             pairs_p.append(index_p.ravel())
             pairs_g.append(index_g.ravel())
     pair_p, pair_g = np.concatenate(pairs_p), np.concatenate(pairs_g)
     owner = np.repeat(np.arange(len(truth)), truth.counts)[pair_g]
-    l1, iou, giou = relate(predicted.xyxy[pair_p], truth.xyxy[pair_g])
+    l1, iou, giou = relate(predicted.xyxy.take(pair_p, 0), truth.xyxy.take(pair_g, 0))
     return Matches(owner, pair_p, pair_g, l1 * scale[owner], iou, giou)
 
 
@@ -92,39 +92,42 @@ def _scratch(size: int) -> NDArray[np.float64]:
 
 def _alike(num_p: NDArray[np.int64], num_g: NDArray[np.int64]) -> Iterator[tuple[tuple[int, int], NDArray[np.int64]]]:
     """The problems with boxes on both sides, put together by their numbers of boxes (P, G)."""
-    open_problems = np.flatnonzero((num_p > 0) & (num_g > 0))
-    order = open_problems[np.lexsort((num_g[open_problems], num_p[open_problems]))]
-    shapes = np.stack([num_p[order], num_g[order]], axis=1)
-    for problems in np.split(order, 1 + np.flatnonzero((shapes[1:] != shapes[:-1]).any(axis=1))):
-        if problems.size:
-            yield (int(num_p[problems[0]]), int(num_g[problems[0]])), problems
+    shapes = num_p * (num_g.max(initial=0) + 1) + num_g
+    order = np.argsort(shapes, kind="stable")
+    borders = np.flatnonzero(np.diff(shapes[order], prepend=-1, append=-1)).tolist()
+    for start, end in pairwise(borders):
+        p, g = int(num_p[order[start]]), int(num_g[order[start]])
+        if p and g:
+            yield (p, g), order[start:end]
 
 
 def _half_costs(
-    rows: NDArray[np.float64], columns: NDArray[np.float64], weight: NDArray[np.float64], scratch: NDArray[np.float64]
+    rows: NDArray[np.float64], columns: NDArray[np.float64], scale: NDArray[np.float64], scratch: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Half of the cost of every pair, but for a constant in each row, which every matching pays.
 
     With o_x and o_y the signed overlaps (see `rewards.geometry`), L1 = (sum of all sides) - 2 (o_x + o_y), and
-    1 - GIoU = 2 - IoU - U/H with union U and enclosing box H.
+    1 - GIoU = 2 - IoU - U/H with union U and enclosing box H. In coordinates times 5 / (2 sqrt(H^2 + W^2)) L1 has its
+    weight, and IoU and U/H are what they were.
 
     Args:
         rows: [B, R, 4], the shorter side.
         columns: [B, C, 4].
-        weight: [B], 5 / (2 sqrt(H^2 + W^2)).
+        scale: [B], 1 / (2 sqrt(H^2 + W^2)).
         scratch: at least 5 * B * R * C numbers to work in; the result lies there too.
 
     Returns:
         [B, R, C]
     """
     num_problems, num_rows, num_columns = len(rows), rows.shape[1], columns.shape[1]
+    weight = (MATCH_L1 / MATCH_GIOU * 2) * scale[:, None, None]
+    a, b = (rows * weight).transpose(2, 1, 0), (columns * weight).transpose(2, 1, 0)
     if num_problems > num_columns:  # numpy runs along the last axis: with many small problems that had better be B
         shape, back = (num_rows, num_columns, num_problems), (2, 0, 1)
-        a, b = rows.transpose(2, 1, 0).copy()[:, :, None], columns.transpose(2, 1, 0).copy()[:, None]
+        a, b = a.copy()[:, :, None], b.copy()[:, None]
     else:
         shape, back = (num_problems, num_rows, num_columns), (0, 1, 2)
-        a, b = rows.transpose(2, 0, 1)[..., None], columns.transpose(2, 0, 1)[:, :, None]
-        weight = weight[:, None, None]
+        a, b = a.transpose(0, 2, 1)[..., None], b.transpose(0, 2, 1)[:, :, None]
     sides_a, sides_b = a[2:] - a[:2], b[2:] - b[:2]
     area_a, area_b = sides_a[0] * sides_a[1], sides_b[0] * sides_b[1]
     work = scratch[: 5 * num_problems * num_rows * num_columns].reshape(5, *shape)
@@ -135,8 +138,7 @@ def _half_costs(
     np.add(sides_a, sides_b, out=hull)
     hull -= overlap
     np.add(overlap[0], overlap[1], out=cost)
-    cost *= -weight
-    cost += weight / 2 * (sides_b[0] + sides_b[1])
+    np.subtract((sides_b[0] + sides_b[1]) / 2, cost, out=cost)
 
     np.maximum(overlap, 0, out=overlap)
     shared = np.multiply(overlap[0], overlap[1], out=overlap[0])
@@ -165,7 +167,7 @@ def _l1_scale(truth: BoxBatch, image_sizes: NDArray[np.float64] | None) -> NDArr
         filled = truth.counts > 0
         right, low = truth.xyxy[:, 2:].T.copy()
         starts = truth.starts[filled]
-        diagonal[filled] = np.hypot(np.maximum.reduceat(right, starts), np.maximum.reduceat(low, starts))
+        diagonal[filled] = np.sqrt(np.maximum.reduceat(right, starts) ** 2 + np.maximum.reduceat(low, starts) ** 2)
     return 0.5 / np.where(diagonal > 0, diagonal, np.sqrt(2))
 
 
