@@ -342,6 +342,8 @@ def _queue(recipe: DapoRecipe) -> Mapping[str, Any]:
     return {
         "transfer_queue.enable": True,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": num_message_actors(recipe),
+        # Each unit is bound to one node for good: on a head without free CPUs it would wait for ever.
+        "+transfer_queue.backend.SimpleStorage.required_node_resource": "GPU",
     }
 
 
