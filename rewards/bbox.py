@@ -10,8 +10,7 @@ With P predicted and G true boxes, H and W the maximum extents of the true boxes
 with m matched pairs. Without true boxes R = 0.5; with true boxes and no predicted ones R = 0.
 
 The denominator of (1) is 2 sqrt(H^2 + W^2), as printed, although the text calls it the perimeter. With lambda_FP = 0, the
-paper's default, boxes in excess cost nothing, and a pair that does not overlap still earns part of the reward:
-`rewards.monitors` watches both.
+paper's default, boxes in excess cost nothing, and a pair that does not overlap still earns part of the reward.
 
 Source: MedMO supplementary 1.1, equations 1 to 7.
 """

@@ -142,7 +142,7 @@ class ScoreRequest:
         text: the completion, decoded.
         truth_json: `Truth.to_json()` of its prompt.
         num_tokens: length of the completion in tokens.
-        data_source: the data set of the prompt, for the monitors.
+        data_source: the data set of the prompt.
     """
 
     completion_id: str
