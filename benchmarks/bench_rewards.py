@@ -217,7 +217,9 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the bounding-box reward and the reward pool.")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of either side; the medians are taken over all calls")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="turns of either side; the medians are taken over all calls"
+    )
     parser.add_argument("--no-pool", action="store_true", help="leave out the pool, which starts a local Ray")
     arguments = parser.parse_args()
 
