@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,18 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is not there (set MEDMO_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_folder(real_data: Path) -> Callable[[str], Path]:
+    """The folder of one real data set by its name; a test that asks for one that is absent is skipped with the reason."""
+
+    def find(name: str) -> Path:
+        if not (real_data / name).is_dir():
+            pytest.skip(f"no real data: {real_data / name} is not there")
+        return real_data / name
+
+    return find
 
 
 _STATUS = pytest.StashKey[int]()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import ray
+from local_ray import local_ray
 from raw_data import encoded, many_boxes, picture, voc_xml, write_pictures, write_voc
 
 from medmo_ray.config.corpus import CorpusRecipe
@@ -37,9 +37,8 @@ DAMAGE = {
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    with local_ray(num_cpus=2):
+        yield
 
 
 @pytest.fixture

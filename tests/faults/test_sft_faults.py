@@ -1,7 +1,6 @@
 """Workers of a supervised stage that die or hang: nothing is lost, nothing is done twice, and the guilty rank is named."""
 
 import json
-import logging
 import os
 import signal
 import threading
@@ -12,8 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-import ray
 import torch
+from local_ray import local_ray
 from small_run import recipe, write_corpus, write_model
 
 from medmo_ray.config.model import ModelSettings
@@ -38,16 +37,8 @@ def model(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init(
-        address="local",
-        num_cpus=6,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    yield
-    ray.shutdown()
+    with local_ray(num_cpus=6):
+        yield
 
 
 class Sniper(threading.Thread):

@@ -5,7 +5,7 @@ A frame slip goes unseen where the two frames are nearly one: films of 1,024 px,
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -155,11 +155,9 @@ def test_the_page_states_the_measured_figures(repository: Path) -> None:
         assert f"| {policy.replace('_', ' ')} | {' | '.join(means)} |" in page
 
 
-def test_real_blood_cells(real_data: Path) -> None:
+def test_real_blood_cells(real_folder: Callable[[str], Path]) -> None:
     """BCCD: some 13 boxes an image, platelets among red and white cells."""
-    if not (real_data / "BCCD").is_dir():
-        pytest.skip(f"no BCCD in {real_data}")
-    truths = bccd(real_data)
+    truths = bccd(real_folder("BCCD").parent)
     assert len(truths) > 300
     for policy in HONEST.values():
         assert raised(policy, truths, 0, completions=1) == []

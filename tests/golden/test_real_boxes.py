@@ -6,10 +6,10 @@ The pictures that belong to the rows are not at hand: one of the right size and 
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 from raw_pictures import picture_file
 
@@ -19,14 +19,8 @@ from medmo_ray.corpus.records import check_record
 from medmo_ray.corpus.registry import open_source
 
 
-def folder(real_data: Path, name: str) -> Path:
-    if not (real_data / name).is_dir():
-        pytest.skip(f"no real data: {real_data / name} is not there")
-    return real_data / name
-
-
-def test_nih_has_984_boxes_on_880_images_of_the_test_list(real_data: Path, tmp_path: Path) -> None:
-    shutil.copy(folder(real_data, "NIH-ChestXray") / "BBox_List_2017.csv", tmp_path)
+def test_nih_has_984_boxes_on_880_images_of_the_test_list(real_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copy(real_folder("NIH-ChestXray") / "BBox_List_2017.csv", tmp_path)
     source = open_source(CorpusRecipe(source="nih_chest_xray", path=str(tmp_path)))
     records = source.list_records()
     assert len(records) == 880
@@ -54,8 +48,8 @@ def test_nih_has_984_boxes_on_880_images_of_the_test_list(real_data: Path, tmp_p
     }
 
 
-def test_deeplesion_rows_become_slices(real_data: Path, tmp_path: Path) -> None:
-    shutil.copy(folder(real_data, "DeepLesion") / "DL_info_sample.csv", tmp_path / "DL_info.csv")
+def test_deeplesion_rows_become_slices(real_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copy(real_folder("DeepLesion") / "DL_info_sample.csv", tmp_path / "DL_info.csv")
     for name in ("000089_01_01/037", "000091_03_01/093", "000092_02_03/212"):
         path = tmp_path / "Images_png" / f"{name}.png"
         path.parent.mkdir(parents=True)
@@ -75,8 +69,8 @@ def test_deeplesion_rows_become_slices(real_data: Path, tmp_path: Path) -> None:
     }
 
 
-def test_ctc_label_images_give_a_box_for_each_cell(real_data: Path, tmp_path: Path) -> None:
-    masks = sorted((folder(real_data, "CTC-Fluo-N2DL-HeLa") / "01_RES").glob("mask*.tif"))
+def test_ctc_label_images_give_a_box_for_each_cell(real_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    masks = sorted((real_folder("CTC-Fluo-N2DL-HeLa") / "01_RES").glob("mask*.tif"))
     assert len(masks) == 4
     for name in ("01", "01_ST/SEG"):
         (tmp_path / name).mkdir(parents=True)
@@ -96,8 +90,8 @@ def test_ctc_label_images_give_a_box_for_each_cell(real_data: Path, tmp_path: Pa
             assert rows.size and columns.size
 
 
-def test_dsb2018_masks_give_the_boxes_of_its_index(real_data: Path) -> None:
-    root = folder(real_data, "DSB2018-nuclei")
+def test_dsb2018_masks_give_the_boxes_of_its_index(real_folder: Callable[[str], Path]) -> None:
+    root = real_folder("DSB2018-nuclei")
     index = json.loads((root / "index.json").read_text())
     source = open_source(CorpusRecipe(source="masks", path=str(root), label="nucleus", max_boxes_per_image=10_000))
     expected = {Path(entry["image"]).stem: sorted(map(tuple, entry["boxes_xyxy"])) for entry in index}

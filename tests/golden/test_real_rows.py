@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,6 @@ from medmo_ray.corpus.registry import Annotated, RawRecord, open_source
 
 def _read(name: str, folder: Path) -> tuple[list[tuple[RawRecord, Annotated]], Counter[str]]:
     """The readable records with what they say, and the reasons of the others; those left out on purpose in brackets."""
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
     source = open_source(CorpusRecipe(source=name, path=str(folder)))
     readable, reasons = [], Counter[str]()
     for record in source.list_records():
@@ -36,17 +35,18 @@ def _read(name: str, folder: Path) -> tuple[list[tuple[RawRecord, Annotated]], C
     ],
 )
 def test_every_real_row_is_accounted_for(
-    name: str, folder: str, splits: dict[str | None, int], reasons: dict[str, int], real_data: Path
+    name: str, folder: str, splits: dict[str | None, int], reasons: dict[str, int], real_folder: Callable[[str], Path]
 ) -> None:
-    readable, others = _read(name, real_data / folder)
+    readable, others = _read(name, real_folder(folder))
     assert Counter(annotated.split for _, annotated in readable) == splits
     assert others == reasons
 
 
-def test_pubmedqa_holds_out_its_official_test_and_answers_as_its_experts(real_data: Path) -> None:
-    readable, _ = _read("pubmedqa", real_data / "PubMedQA")
-    tests = json.loads((real_data / "PubMedQA/data/test_ground_truth.json").read_text())
-    labelled = json.loads((real_data / "PubMedQA/data/ori_pqal.json").read_text())
+def test_pubmedqa_holds_out_its_official_test_and_answers_as_its_experts(real_folder: Callable[[str], Path]) -> None:
+    folder = real_folder("PubMedQA")
+    readable, _ = _read("pubmedqa", folder)
+    tests = json.loads((folder / "data/test_ground_truth.json").read_text())
+    labelled = json.loads((folder / "data/ori_pqal.json").read_text())
     assert {record.key for record, annotated in readable if annotated.split == "held_out"} == set(tests)
     for record, annotated in readable:
         row = labelled[record.key]
@@ -54,15 +54,16 @@ def test_pubmedqa_holds_out_its_official_test_and_answers_as_its_experts(real_da
         assert row["LONG_ANSWER"] not in annotated.conversation[0], "the abstract gives the conclusion away"
 
 
-def test_medqa_answers_with_the_official_letter(real_data: Path) -> None:
-    readable, _ = _read("medqa", real_data / "MedQA")
-    lines = (real_data / "MedQA/US_4opt_test_1273.jsonl").read_text().splitlines()
+def test_medqa_answers_with_the_official_letter(real_folder: Callable[[str], Path]) -> None:
+    folder = real_folder("MedQA")
+    readable, _ = _read("medqa", folder)
+    lines = (folder / "US_4opt_test_1273.jsonl").read_text().splitlines()
     for (_, annotated), row in zip(readable, map(json.loads, lines), strict=True):
         assert annotated.conversation[1] == f"{row['answer_idx']}. {row['options'][row['answer_idx']].strip()}"
 
 
-def test_medquad_has_every_question_of_its_documents(real_data: Path) -> None:
-    folder = real_data / "MedQuAD"
+def test_medquad_has_every_question_of_its_documents(real_folder: Callable[[str], Path]) -> None:
+    folder = real_folder("MedQuAD")
     readable, reasons = _read("medquad", folder)
     tags = sum(path.read_text().lower().count("<question ") for path in folder.glob("*/*.xml"))
     assert len(readable) + reasons.total() == tags

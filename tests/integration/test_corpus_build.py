@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 import random
 import shutil
@@ -11,13 +10,13 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import ray
+from local_ray import local_ray
 from PIL import Image
 from raw_data import many_boxes, write_pictures, write_voc
 
@@ -37,11 +36,8 @@ SMALL = CorpusRecipe().replaced(generated__num_images=120, shard_mb=0.4, row_gro
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[str]:
-    context = ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-    )
-    yield context.address_info["gcs_address"]
-    ray.shutdown()
+    with local_ray(num_cpus=2) as context:
+        yield context.address_info["gcs_address"]
 
 
 def by_image(samples: Iterator[Sample]) -> dict[str, list[Sample]]:
@@ -179,10 +175,8 @@ def test_every_layout_becomes_the_same_boxes(tmp_path: Path, layout: str) -> Non
     assert build_corpus(recipe, tmp_path / "again").digest == manifest.digest
 
 
-def test_bccd_loses_only_its_two_degenerate_boxes(real_data: Path, tmp_path: Path) -> None:
-    root = real_data / "BCCD"
-    if not root.is_dir():
-        pytest.skip(f"{root} is not there")
+def test_bccd_loses_only_its_two_degenerate_boxes(real_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    root = real_folder("BCCD")
     manifest = build_corpus(CorpusRecipe(source="voc", path=str(root), licence="MIT"), tmp_path)
     images = assert_sound(tmp_path, manifest)
     assert manifest.quarantined == {"box without area": 2}
@@ -199,10 +193,8 @@ def test_bccd_loses_only_its_two_degenerate_boxes(real_data: Path, tmp_path: Pat
     assert first["detection"].images[0].bytes == (root / "JPEGImages/BloodImage_00000.jpg").read_bytes()
 
 
-def test_dsb2018_boxes_are_those_of_its_masks(real_data: Path, tmp_path: Path) -> None:
-    root = real_data / "DSB2018-nuclei"
-    if not root.is_dir():
-        pytest.skip(f"{root} is not there")
+def test_dsb2018_boxes_are_those_of_its_masks(real_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    root = real_folder("DSB2018-nuclei")
     recipe = CorpusRecipe(source="masks", path=str(root), label="nucleus", licence="CC0-1.0")
     manifest = build_corpus(recipe, tmp_path)
     images = assert_sound(tmp_path, manifest)

@@ -87,10 +87,8 @@ def test_every_row_of_the_real_datasets_is_accounted_for(real_data: Path, tmp_pa
     assert not {"column is missing", "line is no JSON"} & whole.quarantined.keys()
 
 
-def test_a_folder_with_a_benchmark_alone_is_no_training_data(real_data: Path) -> None:
-    folder = real_data / "IU-Xray"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
+def test_a_folder_with_a_benchmark_alone_is_no_training_data(real_folder: Callable[[str], Path]) -> None:
+    folder = real_folder("IU-Xray")
     assert "iu_xray" in datasets()
     source = open_source(CorpusRecipe(source="iu_xray", path=str(folder)))
     with pytest.raises(DataError, match=r"holds no iu_xray data\. Found: 1 files \(\.json\)"):

@@ -1,7 +1,6 @@
 """The reward pool on a real local Ray: scaled while it is in use, a replica killed under it, and gone altogether."""
 
 import asyncio
-import logging
 import os
 import re
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from local_ray import local_ray
 from ray import serve
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
@@ -39,13 +39,10 @@ METRICS_PORT = free_port()
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init(
-        address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-        _metrics_export_port=METRICS_PORT, _system_config={"metrics_report_interval_ms": 500},
-    )  # fmt: skip
-    yield
-    serve.shutdown()  # else its cached client would look for this Ray's controller in the next module
-    ray.shutdown()
+    metrics = {"_metrics_export_port": METRICS_PORT, "_system_config": {"metrics_report_interval_ms": 500}}
+    with local_ray(num_cpus=4, **metrics):
+        yield
+        serve.shutdown()  # else its cached client would look for this Ray's controller in the next module
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """A supervised stage on Ray: two workers, images and text mixed, one continuous path to a model that can be asked."""
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
+from local_ray import local_ray
 from small_run import recipe, write_corpus, write_model
 
 from medmo_ray.config.model import ModelSettings
@@ -46,16 +45,8 @@ def model(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    ray.init(
-        address="local",
-        num_cpus=6,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    yield
-    ray.shutdown()
+    with local_ray(num_cpus=6):
+        yield
 
 
 @pytest.fixture(scope="module")
