@@ -57,7 +57,7 @@ def test_windows_side_by_side_are_packed_as_sample_by_sample(windows: list[list[
     found = best_fit([np.array(tokens, np.int32) for tokens in scaled], budget)
     for tokens, owners in zip(scaled, found, strict=True):
         longest_first = sorted(filter(None, tokens), reverse=True)
-        held: list[list[int]] = [[] for _ in range(int(owners.max(initial=-1)) + 1)]
+        held: list[list[int]] = [[] for _ in range(max(owners.tolist(), default=-1) + 1)]
         for owner, length in zip(owners.tolist(), longest_first, strict=True):
             held[owner].append(length)
         assert held == said_sample_by_sample(tokens, budget)
