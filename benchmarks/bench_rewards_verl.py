@@ -35,7 +35,7 @@ from verl.workers.reward_manager import get_reward_manager_cls
 
 from medmo_ray.config.model import TinyModel
 from medmo_ray.model.tiny import build_tiny_model
-from rewards import bbox_rewards
+from rewards import bbox_rewards, warm_up
 
 PEER = Path(__file__).parent / "peer_reward.py"
 BOXES = (1, 4, 20, 100)
@@ -140,6 +140,7 @@ def main() -> None:
     arguments = parser.parse_args()
     use_one_core()
     torch.set_num_threads(1)
+    warm_up()
     work = [(kind, number) for kind in (near, far) for number in arguments.boxes]
     with tempfile.TemporaryDirectory() as folder:
         build_tiny_model(

@@ -3,6 +3,7 @@
 from rewards.bbox import bbox_reward, bbox_rewards, box_scores, mean_iou
 from rewards.boxes import Grammar, LabelledBox, ParsedBoxes, format_boxes, map_boxes, parse_boxes
 from rewards.frames import Frame, from_frame, to_frame
+from rewards.warm_up import warm_up
 
 __all__ = [
     "Frame",
@@ -18,4 +19,5 @@ __all__ = [
     "mean_iou",
     "parse_boxes",
     "to_frame",
+    "warm_up",
 ]

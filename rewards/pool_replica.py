@@ -10,11 +10,11 @@ from typing import Any
 import ray
 from ray import serve
 
-from rewards.matching import load_compiled
 from rewards.pool_metrics import ReplicaMetrics
 from rewards.pool_wire import Requests, Scores, pack_scores, unpack_requests
 from rewards.records import RewardSettings, Served
 from rewards.scorer import Scorer
+from rewards.warm_up import warm_up
 
 METER = "reward_pool_meter"
 NAMESPACE = "rewards"
@@ -144,7 +144,7 @@ class RewardScorer:
 
     def __init__(self, settings_json: str) -> None:
         self._scorer = Scorer(RewardSettings.from_json(settings_json))
-        load_compiled()  # before there are calls to wait for it
+        warm_up()  # before there are calls to wait for it
         replica = serve.get_replica_context().replica_id.unique_id
         self._served = Served(replica, self._scorer.version, self._scorer.settings.to_json())
         self._meter = find_meter()
