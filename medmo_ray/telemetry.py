@@ -17,9 +17,7 @@ class MetricsLog:
 
     def __init__(self, path: Path, resume_step: int = 0) -> None:
         self.path = path
-        if path.exists():
-            kept = [row for row in read_metrics(path) if row["step"] <= resume_step]
-            path.write_text("".join(_line(row) for row in kept), encoding="utf-8")
+        drop_later_rows(path, resume_step)
 
     def write(self, step: int, values: Mapping[str, float | str | None]) -> None:
         """Append one row; a number that is not finite is written as null."""
@@ -50,17 +48,32 @@ class Gauges:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Rows of a metrics file in the order of their steps; a last line that was cut off by a kill is left out."""
-    return list(_rows(path)) if path.exists() else []
+    return [row for _, row in _lines(path)] if path.exists() else []
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def drop_later_rows(path: Path, step: int) -> None:
+    """Keep the whole rows of a file up to a step; a kill meanwhile leaves all of them as they were.
+
+    Args:
+        path: one JSON object with "step" a line; it need not be there.
+        step: the last one that is kept.
+    """
+    if not path.exists():
+        return
+    kept = [line + "\n" for line, row in _lines(path) if row["step"] <= step]
+    part = path.with_name(path.name + ".part")
+    part.write_text("".join(kept), encoding="utf-8")
+    part.replace(path)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
         if isinstance(row, dict) and isinstance(row.get("step"), int):
-            yield row
+            yield line, row
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from medmo_ray.model.answers import Scores
 from medmo_ray.sft.arithmetic import Arithmetic
 from medmo_ray.sft.batch import DeviceBatch
-from medmo_ray.telemetry import read_metrics
+from medmo_ray.telemetry import drop_later_rows
 
 _SUMS = ("loss", "correct", "entropy", "targets", "samples", "skipped", "tokens", "positions", "flops")
 _SCORES = _SUMS[:3]
@@ -117,8 +117,7 @@ class ConsumedLog:
         self._file = directory / f"rank-{rank:05d}.jsonl"
         for index, file in enumerate(sorted(directory.glob("rank-*.jsonl"))):
             if index % world_size == rank:
-                kept = [row for row in read_metrics(file) if row["step"] <= resume_step]
-                file.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+                drop_later_rows(file, resume_step)
 
     def write(self, step: int, numbers: Sequence[int | None], batches: Sequence[DeviceBatch]) -> None:
         """Note what a step consumed here: numbers of micro-batches, ids of samples, and what was skipped and why."""

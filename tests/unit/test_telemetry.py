@@ -24,6 +24,18 @@ def test_steps_after_the_resumed_one_stand_once(tmp_path: Path) -> None:
     assert [(row["step"], row["loss"]) for row in read_metrics(path)] == [(1, 1.0), (2, 2.0), (3, 30.0)]
 
 
+def test_rows_are_dropped_in_one_go(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    for step in (1, 2, 3):
+        log.write(step, {"loss": float(step)})
+    with path.open() as before:
+        MetricsLog(path, resume_step=1)
+        assert len(before.readlines()) == 3  # a kill in between would have left this file, not an emptied one
+    assert [row["step"] for row in read_metrics(path)] == [1]
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
