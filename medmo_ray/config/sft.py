@@ -117,6 +117,23 @@ class CheckpointSettings(Settings):
     keep: int = Field(2, ge=1)
 
 
+class SftCheckpointSettings(CheckpointSettings):
+    """Where and how the training state of a supervised stage is saved."""
+
+    keep_every_steps: int | None = Field(
+        None, ge=1, description="keep the checkpoints of these steps besides the last ones; unset: none"
+    )
+    asynchronous: bool = Field(
+        True, description="write a copy while training goes on; it takes memory beside the model"
+    )
+    store: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9+.-]*://",
+        description="a URL that fsspec opens (s3://…, gs://…); checkpoints go under it, by run; unset: the stage's directory",
+    )
+    retry_s: float = Field(300, ge=0, description="how long a checkpoint that cannot be written is tried again")
+
+
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 
@@ -147,7 +164,7 @@ class SftRecipe(Settings):
     optimizer: OptimizerSettings = OptimizerSettings()
     tuning: TuningSettings = TuningSettings()
     batch: BatchSettings = BatchSettings()
-    checkpoint: CheckpointSettings = CheckpointSettings()
+    checkpoint: SftCheckpointSettings = SftCheckpointSettings()
     held_out: HeldOutSettings = HeldOutSettings()
     probes: ProbeSettings = ProbeSettings()
     epochs: int = Field(1, ge=1)

@@ -1,20 +1,15 @@
-"""Training state on disk: sharded, complete or absent.
+"""What a checkpoint holds of a rank, and how it is read: weights, optimizer, random states; on any number of ranks."""
 
-A directory gets its final name when every rank has written and state.json is in it, so a kill at any moment leaves the
-checkpoint before it as the last one (`model.progress` says how they lie).
-"""
-
-import json
-import os
-import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint._fsspec_filesystem import FileSystem, FsspecReader, FsspecWriter
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -22,55 +17,120 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
-from medmo_ray.model.progress import STATE_FILE, Progress, complete_checkpoints
+from medmo_ray.model.progress import FileSum
+from medmo_ray.model.store import Store
+
+TrainingState = dict[str, Any]
 
 
-def save_checkpoint(
-    directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, keep: int
-) -> Path:
-    """Write the state of all ranks; collective. Older checkpoints beyond `keep` are removed.
-
-    Returns:
-        The directory of the complete checkpoint.
-    """
-    final = directory / f"step-{progress.step:08d}"
-    part = final.with_name(final.name + ".part")
-    rank = dist.get_rank()
-    if rank == 0:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-    dist.barrier()
-    torch.save(_rng_state(), part / f"rng-{rank:05d}.pt")
+def training_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
+    """This rank's share of all that training goes on from; weights and moments are those in use, not copies."""
     weights, moments = get_state_dict(model, optimizer)
-    dcp.save({"model": weights, "optimizer": moments}, checkpoint_id=part)
-    dist.barrier()
-    if rank == 0:
-        _write_durably(part / STATE_FILE, json.dumps(asdict(progress), indent=1) + "\n")
-        shutil.rmtree(final, ignore_errors=True)
-        part.replace(final)
-        for old in complete_checkpoints(directory)[:-keep]:
-            shutil.rmtree(old)
-    dist.barrier()
-    return final
+    return {"model": weights, "optimizer": moments, "rng": {_rank_name(): _rng_state()}}
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def load_checkpoint(store: Store, name: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Read a checkpoint into a sharded model and its optimizer; collective, on any number of ranks.
 
     Random states come back where this rank wrote one.
     """
-    weights, moments = get_state_dict(model, optimizer)
-    state = {"model": weights, "optimizer": moments}
-    dcp.load(state, checkpoint_id=path)
+    reader = FsspecReader(store.path(name))
+    state = training_state(model, optimizer)
+    saved, rng = reader.read_metadata().state_dict_metadata, state["rng"][_rank_name()]
+    state["rng"] = {_rank_name(): {kind: rng[kind] for kind in rng if f"rng.{_rank_name()}.{kind}" in saved}}
+    dcp.load(state, storage_reader=reader)
     set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
-    rng = path / f"rng-{dist.get_rank():05d}.pt"
-    if rng.is_file():
-        _set_rng_state(torch.load(rng, weights_only=True))
+    _set_rng_state(state["rng"][_rank_name()])
 
 
 def gather_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """All weights on the CPU of rank 0, nothing on the others; collective."""
     return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+
+
+class SummedWriter(FsspecWriter):
+    """Writes a checkpoint and keeps size and checksum of what it was told to write.
+
+    Args:
+        store: where to.
+        place: name of the checkpoint while it is written.
+
+    Attributes:
+        files: of this rank, by name.
+    """
+
+    def __init__(self, store: Store, place: str) -> None:
+        # Flushed to disk where that is a file of ours; on a store it would be a flush of all disks of this machine.
+        super().__init__(store.path(place), sync_files=store.is_local)
+        self.fs = _SummedFiles()
+        self.path = self.fs.init_path(store.path(place))
+
+    @property
+    def files(self) -> dict[str, FileSum]:
+        # torch writes its metadata under a name that it changes afterwards
+        return {name.removesuffix(".tmp"): sums for name, sums in self.fs.written.items()}
+
+
+class _SummedFiles(FileSystem):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: dict[str, FileSum] = {}
+
+    @contextmanager
+    def create_stream(self, path: Any, mode: str) -> Generator[Any, None, None]:
+        if "w" not in mode:
+            with super().create_stream(path, mode) as stream:
+                yield stream
+            return
+        summed = None
+        try:
+            with super().create_stream(path, mode) as stream:
+                summed = _SummedStream(stream)
+                yield summed
+        except Exception as error:
+            # torch.save hides what its stream raised, and errors of a store's library may not survive the way to rank 0.
+            cause = (summed.error if summed is not None else None) or error
+            number = cause.errno if isinstance(cause, OSError) else None
+            words = (isinstance(cause, OSError) and cause.strerror) or f"{type(cause).__name__}: {cause}"
+            raise OSError(number, words, str(path)) from error
+        self.written[str(path).rsplit("/", 1)[-1]] = FileSum(summed.num_bytes, summed.sha256.hexdigest())
+
+
+class _SummedStream:
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.sha256, self.num_bytes = sha256(), 0
+        self.error: Exception | None = None
+        self.flush = self._noted(stream.flush)
+        self.close = self._noted(stream.close)
+        self._write = self._noted(stream.write)
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        self._write(view)
+        self.sha256.update(view)
+        self.num_bytes += len(view)
+        return len(view)
+
+    def tell(self) -> int:
+        return self.num_bytes
+
+    def fileno(self) -> int:
+        return int(self._stream.fileno())
+
+    def _noted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*values: Any) -> Any:
+            try:
+                return call(*values)
+            except Exception as error:
+                self.error = self.error or error
+                raise
+
+        return noted
+
+
+def _rank_name() -> str:
+    return f"rank-{dist.get_rank():05d}"
 
 
 def _rng_state() -> dict[str, torch.Tensor]:
@@ -79,13 +139,7 @@ def _rng_state() -> dict[str, torch.Tensor]:
 
 
 def _set_rng_state(state: Mapping[str, torch.Tensor]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
+    if "cpu" in state:
+        torch.set_rng_state(state["cpu"])
+    if "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"])
-
-
-def _write_durably(file: Path, text: str) -> None:
-    with file.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())

@@ -1,18 +1,19 @@
 """Where a run stands, read without loading a tensor.
 
-checkpoints/step-00000500/        one file a rank (torch.distributed.checkpoint), rng-00000.pt …, state.json
+checkpoints/step-00000500/        one file a rank and .metadata (torch.distributed.checkpoint), state.json
 checkpoints/step-00001000.part/   being written, or left behind by a kill; never read
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from medmo_ray.errors import ConfigError, TrainingError
+from medmo_ray.errors import ConfigError, DataError, TrainingError
+from medmo_ray.model.store import STATE_FILE, Store
 
-FORMAT = 1
-STATE_FILE = "state.json"
+FORMAT = 2
 _EDGE_BYTES = 1 << 20
 
 
@@ -36,45 +37,78 @@ class Progress:
     world_size: int
     format: int = FORMAT
 
+    @property
+    def name(self) -> str:
+        """Of the checkpoint."""
+        return name_of(self.step)
 
-def complete_checkpoints(directory: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
-    return sorted(path for path in directory.glob("step-*") if path.suffix != ".part")
+
+@dataclass(frozen=True)
+class FileSum:
+    """What a file of a checkpoint was when it was written."""
+
+    size_bytes: int
+    sha256: str
 
 
-def latest_checkpoint(directory: Path) -> tuple[Path, Progress] | None:
-    """The last complete checkpoint of a run, None before the first.
+def name_of(step: int) -> str:
+    """Of a checkpoint; names sort by step."""
+    return f"step-{step:08d}"
+
+
+def state_text(progress: Progress, files: Mapping[str, FileSum]) -> str:
+    """state.json: the progress, and what each file of the checkpoint must be."""
+    sums = {name: asdict(files[name]) for name in sorted(files)}
+    return json.dumps({**asdict(progress), "files": sums}, indent=1) + "\n"
+
+
+def read_state(store: Store, name: str) -> tuple[Progress, dict[str, FileSum]]:
+    """What state.json says.
 
     Raises:
-        TrainingError: its state.json cannot be read.
+        DataError: it cannot be read.
     """
-    complete = complete_checkpoints(directory)
-    if not complete:
-        return None
-    file = complete[-1] / STATE_FILE
     try:
-        return complete[-1], Progress(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError, TypeError) as error:
-        raise TrainingError(
-            f"{file} cannot be read ({error}): remove {complete[-1]} to go on from the checkpoint before"
-        ) from error
+        values = json.loads(store.read(name, STATE_FILE))
+        files = values.pop("files", {})
+        return Progress(**values), {file: FileSum(**sums) for file, sums in files.items()}
+    except (FileNotFoundError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{store.path(name, STATE_FILE)} cannot be read ({error})") from error
 
 
-def check_resumable(directory: Path, *, plan: str, model: str) -> Progress | None:
+def latest_checkpoint(store: Store) -> tuple[str, Progress] | None:
+    """Name and progress of the last complete checkpoint whose state can be read, None before the first.
+
+    Raises:
+        TrainingError: there are checkpoints, and the state of none can be read.
+    """
+    complete, _ = store.checkpoints()
+    unread: list[str] = []
+    for name in reversed(complete):
+        try:
+            return name, read_state(store, name)[0]
+        except DataError as error:
+            unread.append(str(error))
+    if unread:
+        raise TrainingError(f"{'; '.join(unread)}: remove {store.url} to begin anew")
+    return None
+
+
+def check_resumable(store: Store, *, plan: str, model: str) -> Progress | None:
     """The last checkpoint's progress, None where there is none to resume.
 
     Args:
-        directory: the run's checkpoints.
+        store: the run's checkpoints.
         plan: digest of this run's plan.
         model: fingerprint of the weights that this run starts from.
 
     Raises:
         ConfigError: it was written by another version, for another model or for another order of samples.
     """
-    found = latest_checkpoint(directory)
+    found = latest_checkpoint(store)
     if found is None:
         return None
-    path, progress = found
+    name, progress = found
     for what, has, wanted in (
         ("format", progress.format, FORMAT),
         ("starting model", progress.model, model),
@@ -82,7 +116,7 @@ def check_resumable(directory: Path, *, plan: str, model: str) -> Progress | Non
     ):
         if has != wanted:
             raise ConfigError(
-                f"{path} was written for another {what} ({has}, this run has {wanted}): it cannot be resumed. "
+                f"{store.path(name)} was written for another {what} ({has}, this run has {wanted}): it cannot be resumed. "
                 "Give another run.name, or run.overwrite=true to start anew."
             )
     return progress

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medmo_ray.config.sft import SftRecipe
+from medmo_ray.model.store import Store
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class SftJob:
         model: Hugging Face directory or name to start from.
         corpus: directory with the manifest.
         lengths: tokens of each sample (`stream.lengths`), of a packed run.
+        store_url: of this stage's checkpoints; None: they lie in its directory.
     """
 
     recipe: SftRecipe
@@ -23,10 +25,16 @@ class SftJob:
     model: Path
     corpus: Path
     lengths: Path | None = None
+    store_url: str | None = None
 
     @property
     def checkpoints(self) -> Path:
         return self.directory / "checkpoints"
+
+    @property
+    def store(self) -> Store:
+        """Where the checkpoints are."""
+        return Store(self.store_url or str(self.checkpoints), self.recipe.checkpoint.retry_s)
 
     @property
     def export(self) -> Path:
@@ -40,6 +48,15 @@ class SftJob:
     def consumed(self) -> Path:
         """A file for each rank: the samples of each step."""
         return self.directory / "consumed"
+
+    @property
+    def incidents(self) -> Path:
+        return self.directory / "incidents.jsonl"
+
+    @property
+    def stop_file(self) -> Path:
+        """Is there once the driver was asked to end."""
+        return self.directory / "stop"
 
     @property
     def heartbeats(self) -> Path:

@@ -5,15 +5,18 @@ import torch.distributed as dist
 from torch.nn.utils import clip_grad_norm_
 
 from medmo_ray.errors import ClusterError, ConfigError, MedmoError, TrainingError
-from medmo_ray.model.checkpoint import save_checkpoint
 from medmo_ray.model.export import export_model
+from medmo_ray.model.failures import SaveError
 from medmo_ray.model.progress import Progress
+from medmo_ray.model.saver import CheckpointSaver
 from medmo_ray.sft.batch import DeviceBatch, probe_of, to_device
+from medmo_ray.sft.incidents import incidents
 from medmo_ray.sft.job import SftJob
 from medmo_ray.sft.metrics import Metrics, StepSums, not_finite
 from medmo_ray.sft.rank import Rank, load_rank
 from medmo_ray.sft.records import Records
 from medmo_ray.sft.schedule import learning_rate, set_rates
+from medmo_ray.sft.stop import was_asked
 from medmo_ray.sft.watch import Heartbeat
 from medmo_ray.stream.loader import RankStream
 
@@ -28,15 +31,40 @@ def train_rank(job: SftJob, stream: RankStream) -> MedmoError | None:
     Returns:
         The error for which all ranks stopped together, None when the stage is done.
     """
-    recipe, plan, world_size = job.recipe, stream.plan, dist.get_world_size()
+    recipe, steps = job.recipe, stream.plan.num_steps
     heartbeat = Heartbeat(job.heartbeats, dist.get_rank())
     heartbeat.beat(0, "loading the model")
     try:
         rank = load_rank(job)
-        records = Records(job, dist.get_rank(), world_size, rank.first)
+        records = Records(job, dist.get_rank(), dist.get_world_size(), rank.first)
     except (ClusterError, ConfigError) as error:
         return error
 
+    report = incidents(job.incidents)
+    with CheckpointSaver(job.store, recipe.checkpoint, recipe.stall_timeout_s, rank.first, report) as saver:
+        try:
+            stopped = train_steps(job, stream, rank, records, saver, heartbeat)
+            saver.settle()
+        except SaveError as error:
+            stopped = error
+    records.close()
+    if stopped is not None:
+        return stopped
+    heartbeat.beat(steps, "export")
+    probe = probe_of(rank.source, rank.device, rank.colours)
+    export_model(rank.model, rank.source, job.export, recipe.model, probe, recipe.tuning.lora)
+    return None
+
+
+def train_steps(
+    job: SftJob, stream: RankStream, rank: Rank, records: Records, saver: CheckpointSaver, heartbeat: Heartbeat
+) -> MedmoError | None:
+    """The steps that are left; see `train_rank`.
+
+    Raises:
+        SaveError: on all ranks, when a checkpoint could not be written.
+    """
+    recipe, plan, world_size = job.recipe, stream.plan, dist.get_world_size()
     for step in range(rank.first, plan.num_steps):
         heartbeat.beat(step, "waiting for data")
         done, last = step + 1, step + 1 == plan.num_steps
@@ -46,8 +74,16 @@ def train_rank(job: SftJob, stream: RankStream) -> MedmoError | None:
         batches = [to_device(stream.take(number), rank.device, rank.colours) for number in numbers]
         sums.data_arrived()
 
+        num_targets, asked, failed = agree(job, batches, saver)
+        if failed:
+            saver.settle()
+            raise SaveError("Another rank could not write its share of a checkpoint; its log says why.")
+        if asked:
+            heartbeat.beat(step, "checkpoint")
+            progress = Progress(step, plan.step(step).start, plan.digest, rank.origin, world_size)
+            return stop_here(job, rank, saver, progress, plan.num_steps)
         heartbeat.beat(step, "forward and backward")
-        norm = learn(rank, batches, sums, recipe.optimizer.max_grad_norm)
+        norm = learn(rank, batches, sums, num_targets, recipe.optimizer.max_grad_norm)
 
         heartbeat.beat(step, "update")
         rate = learning_rate(step, plan.num_steps, recipe.optimizer)
@@ -55,7 +91,7 @@ def train_rank(job: SftJob, stream: RankStream) -> MedmoError | None:
         if broken := not_finite(metrics):
             return TrainingError(
                 f"{' and '.join(broken)} became {metrics[broken[0]]} at step {done}, on the samples that the last line of "
-                f"{job.consumed}/*.jsonl comes after. The weights before it are in {job.checkpoints}. Lower "
+                f"{job.consumed}/*.jsonl comes after. The weights before it are in {job.store.url}. Lower "
                 f"optimizer.lr (now {recipe.optimizer.lr:g}) or optimizer.max_grad_norm, or look at those samples."
             )
         set_rates(rank.optimizer, rate, recipe.optimizer, recipe.tuning)
@@ -71,24 +107,50 @@ def train_rank(job: SftJob, stream: RankStream) -> MedmoError | None:
         if done % recipe.checkpoint.every_steps == 0 or last:
             heartbeat.beat(step, "checkpoint")
             progress = Progress(done, plan.step(step).stop, plan.digest, rank.origin, world_size)
-            save_checkpoint(job.checkpoints, rank.model, rank.optimizer, progress, recipe.checkpoint.keep)
-
-    records.close()
-    heartbeat.beat(plan.num_steps, "export")
-    probe = probe_of(rank.source, rank.device, rank.colours)
-    export_model(rank.model, rank.source, job.export, recipe.model, probe, recipe.tuning.lora)
+            saver.save(rank.model, rank.optimizer, progress)
     return None
 
 
-def learn(rank: Rank, batches: list[DeviceBatch], sums: StepSums, max_grad_norm: float) -> float:
+def agree(job: SftJob, batches: list[DeviceBatch], saver: CheckpointSaver) -> tuple[int, bool, bool]:
+    """What all ranks must know before a step, in one collective.
+
+    Returns:
+        The step's targets on all ranks; whether any was asked to end; whether any has a checkpoint that failed.
+    """
+    asked = was_asked(job.stop_file if dist.get_rank() == 0 else None)
+    mine = torch.tensor([sum(batch.num_targets for batch in batches), asked, saver.failed])
+    dist.all_reduce(mine)
+    num_targets, num_asked, num_failed = mine.tolist()
+    return num_targets, num_asked > 0, num_failed > 0
+
+
+def stop_here(job: SftJob, rank: Rank, saver: CheckpointSaver, progress: Progress, num_steps: int) -> TrainingError:
+    """Save what is not saved, and say how to go on; collective."""
+    saver.settle()
+    if progress.step > saver.step:
+        saver.save(rank.model, rank.optimizer, progress, wait=True)
+    saved = f"The state after step {progress.step} of {num_steps} is in {job.store.path(progress.name)}"
+    if progress.step == 0:
+        saved = "No step was done yet"
+    stopped = TrainingError(
+        f"Stage {job.recipe.stage} was asked to end (SIGTERM, or its node is being emptied). {saved}. "
+        "Run the same command again to go on from there."
+    )
+    if dist.get_rank() == 0:
+        incidents(job.incidents)(str(stopped))
+    return stopped
+
+
+def learn(rank: Rank, batches: list[DeviceBatch], sums: StepSums, num_targets: int, max_grad_norm: float) -> float:
     """Gradients of a step: of the mean loss over all its targets, wherever they are; FSDP averages over the ranks.
+
+    Args:
+        num_targets: of the step, on all ranks.
 
     Returns:
         The norm of the gradients before it was limited.
     """
-    num_targets = torch.tensor(sum(batch.num_targets for batch in batches))
-    dist.all_reduce(num_targets)
-    share = dist.get_world_size() / max(1, int(num_targets))
+    share = dist.get_world_size() / max(1, num_targets)
     for batch in batches:
         scores = rank.score(batch)
         (scores["loss"].sum() * share).backward()

@@ -69,8 +69,8 @@ def load_rank(job: SftJob) -> Rank:
     )
     optimizer = adamw(model, recipe.optimizer, recipe.tuning)
     first = 0
-    if (found := latest_checkpoint(job.checkpoints)) is not None:
-        load_checkpoint(found[0], model, optimizer)
+    if (found := latest_checkpoint(job.store)) is not None:
+        load_checkpoint(job.store, found[0], model, optimizer)
         first = found[1].step
     colours = read_colours(source)
     held_out = None

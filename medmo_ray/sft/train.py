@@ -1,14 +1,17 @@
 """A supervised stage on Ray Train: checks, workers, restarts, the end."""
 
+import contextlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from medmo_ray.config.sft import SftRecipe
-from medmo_ray.errors import MedmoError, TrainingError
+from medmo_ray.errors import DataError, MedmoError, TrainingError
 from medmo_ray.sft.bar import progress_bar
+from medmo_ray.sft.incidents import incidents
 from medmo_ray.sft.job import SftJob
+from medmo_ray.sft.stop import sigterm_leaves
 from medmo_ray.sft.watch import furthest_behind
 from medmo_ray.stream.plan import EpochPlan
 
@@ -17,7 +20,8 @@ def run_sft(recipe: SftRecipe, directory: Path, *, model: Path, corpus: Path) ->
     """Train a supervised stage to its end; blocking, with Ray connected.
 
     Writes metrics.jsonl (a row a step), consumed/ (the samples of each step), checkpoints/ and, last, export/. A run that
-    was interrupted goes on from its last checkpoint, on any number of workers.
+    was interrupted goes on from its last checkpoint, on any number of workers. SIGTERM, to this process or to a worker, ends
+    it after a step, with a checkpoint of that step.
 
     Args:
         recipe: of stage 1, 2 or 3.
@@ -29,14 +33,15 @@ def run_sft(recipe: SftRecipe, directory: Path, *, model: Path, corpus: Path) ->
         ConfigError: the model cannot be trained, or the checkpoints in `directory` belong to another run.
         DataError: there is no corpus, or none of its samples is of the recipe's tasks.
         ClusterError: a worker has too little memory.
-        TrainingError: the loss is not finite, or workers failed more often than `max_failures`.
+        TrainingError: the loss is not finite, a checkpoint could not be written or none can be read, the run was asked to
+            end, or workers failed more often than `max_failures`.
     """
     from ray.train import TrainingFailedError
 
     job = SftJob(recipe, Path(directory), Path(model), Path(corpus))
     job, plan = check_job(job)
     try:
-        with progress_bar(job.metrics, plan.num_steps, f"stage {recipe.stage}"):
+        with sigterm_leaves(job.stop_file), progress_bar(job.metrics, plan.num_steps, f"stage {recipe.stage}"):
             stopped = _trainer(job).fit().return_value
     except TrainingFailedError as error:
         raise TrainingError(
@@ -53,15 +58,18 @@ def check_job(job: SftJob) -> tuple[SftJob, EpochPlan]:
     """Find what would stop the run later (model, corpus, checkpoints of another run), and make its plan.
 
     Returns:
-        The job, with the lengths of its samples if it is packed, and its plan.
+        The job, with the lengths of its samples if it is packed and the place of its checkpoints, and its plan.
 
     Raises:
         ConfigError: see `run_sft`.
         DataError: see `run_sft`.
     """
+    from medmo_ray.corpus.manifest import Manifest
     from medmo_ray.model.load import check_checkpoint
     from medmo_ray.model.processor import check_chat_template, local_directory, read_colours
     from medmo_ray.model.progress import check_resumable, fingerprint
+    from medmo_ray.model.store import open_filesystem
+    from medmo_ray.run import identity
     from medmo_ray.stream.images import target_size
     from medmo_ray.stream.lengths import measure_lengths
     from medmo_ray.stream.read import training_rows
@@ -80,7 +88,12 @@ def check_job(job: SftJob) -> tuple[SftJob, EpochPlan]:
     if data.packing is not None:
         job = replace(job, lengths=measure_lengths(job.corpus, data, model, job.directory))
     plan = training_rows(job.corpus, job.recipe, job.lengths).plan
-    check_resumable(job.checkpoints, plan=plan.digest, model=fingerprint(model))
+    if (store := job.recipe.checkpoint.store) is not None:
+        open_filesystem(store)
+        # Named by the work: a run that replaces another one with other settings finds none of its checkpoints.
+        work = identity(job.recipe, {"model": fingerprint(model), "corpus": Manifest.load(job.corpus).digest})
+        job = replace(job, store_url=f"{store.rstrip('/')}/{job.recipe.run.name}/stage{job.recipe.stage}-{work}")
+    check_resumable(job.store, plan=plan.digest, model=fingerprint(model))
     return job, plan
 
 
@@ -92,14 +105,18 @@ def train_worker(config: dict[str, Any]) -> MedmoError | None:
     """
     import torch.distributed as dist
 
+    from medmo_ray.model.recover import recover_checkpoints
     from medmo_ray.sft.watch import stalls_named
     from medmo_ray.stream.loader import open_stream
 
     job: SftJob = config["job"]
-    with (
-        stalls_named(job.heartbeats, dist.get_world_size()),
-        open_stream(job.recipe, job.model, job.corpus, job.checkpoints, job.lengths) as stream,
-    ):
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(stalls_named(job.heartbeats, dist.get_world_size()))
+        try:
+            recover_checkpoints(job.store, incidents(job.incidents))
+        except DataError as error:
+            return error
+        stream = opened.enter_context(open_stream(job.recipe, job.model, job.corpus, job.store, job.lengths))
         # The readers work already while these imports and the loading of the model keep this process busy.
         from transformers.utils.logging import disable_progress_bar
 
@@ -112,6 +129,8 @@ def train_worker(config: dict[str, Any]) -> MedmoError | None:
 def _trainer(job: SftJob) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
+
+    from medmo_ray.sft.preemption import ListenForTheEnd
 
     cluster, recipe = job.recipe.cluster, job.recipe
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1.0} if cluster.use_gpu else {})
@@ -128,6 +147,7 @@ def _trainer(job: SftJob) -> Any:
             name=f"stage{recipe.stage}",
             storage_path=str(_ray_storage(job)),
             failure_config=FailureConfig(max_failures=recipe.max_failures),
+            callbacks=[ListenForTheEnd()],
         ),
     )
 

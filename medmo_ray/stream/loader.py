@@ -20,6 +20,7 @@ import ray
 
 from medmo_ray.config.sft import SftRecipe
 from medmo_ray.errors import TrainingError
+from medmo_ray.model.store import Store
 from medmo_ray.stream.flat import Arrays, arrays, binary_values, to_cell
 from medmo_ray.stream.plan import EpochPlan, Window
 from medmo_ray.stream.read import TrainingRows, training_rows
@@ -132,7 +133,7 @@ def split_stream(source: StreamSource) -> list[Any]:
 
 @contextlib.contextmanager
 def open_stream(
-    recipe: SftRecipe, model: Path, corpus: Path, checkpoints: Path, lengths: Path | None = None
+    recipe: SftRecipe, model: Path, corpus: Path, checkpoints: Store, lengths: Path | None = None
 ) -> Iterator["RankStream"]:
     """This rank's micro-batches from the last checkpoint on; collective over all ranks.
 

@@ -105,8 +105,9 @@ def test_killed_workers_cost_time_and_nothing_else(tmp_path: Path, corpus: Path,
     calm, shot = (read_metrics(tmp_path / run / "metrics.jsonl") for run in ("calm", "shot"))
     assert [row["step"] for row in shot] == [row["step"] for row in calm]
     assert [row["samples"] for row in shot] == [row["samples"] for row in calm]
-    # With as many ranks as before a restart is exact; with another number, sums are taken in another order.
-    assert [row["loss"] for row in shot[:6]] == [row["loss"] for row in calm[:6]]
+    # With as many ranks as before a restart is exact; with another number, sums are taken in another order. The checkpoint
+    # of step 6 may still have been on its way when the second shot fell; that of step 3 was not.
+    assert [row["loss"] for row in shot[:3]] == [row["loss"] for row in calm[:3]]
     assert [row["loss"] for row in shot] == pytest.approx([row["loss"] for row in calm], rel=1e-3)
     shot_weights = weights(tmp_path / "shot/export")
     for name, value in weights(tmp_path / "calm/export").items():

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from medmo_ray.config.sft import OptimizerSettings, TuningSettings
-from medmo_ray.errors import ConfigError, TrainingError
+from medmo_ray.errors import TrainingError
 from medmo_ray.model.answers import token_scores
-from medmo_ray.model.progress import Progress, check_resumable, latest_checkpoint
 from medmo_ray.sft.metrics import ConsumedLog, not_finite
 from medmo_ray.sft.schedule import adamw, learning_rate
 from medmo_ray.sft.watch import Heartbeat, furthest_behind, stalls_named
@@ -92,37 +91,3 @@ def test_the_rank_that_is_behind_is_named(tmp_path: Path) -> None:
         raise RuntimeError("Timed out waiting 30000ms for recv operation to complete")
     with pytest.raises(RuntimeError, match="another"), stalls_named(tmp_path, 3):
         raise RuntimeError("another thing")
-
-
-def checkpoint(directory: Path, step: int, **changes: object) -> None:
-    path = directory / f"step-{step:08d}"
-    path.mkdir(parents=True)
-    values = {"step": step, "cursor": 2 * step, "plan": "p", "model": "m", "world_size": 2, "format": 1, **changes}
-    (path / "state.json").write_text(json.dumps(values))
-
-
-def test_the_last_complete_checkpoint_is_the_one_to_resume(tmp_path: Path) -> None:
-    assert latest_checkpoint(tmp_path) is None
-    assert check_resumable(tmp_path, plan="p", model="m") is None
-    for step in (9, 10, 100):
-        checkpoint(tmp_path, step)
-    (tmp_path / "step-00000200.part").mkdir()
-    found = check_resumable(tmp_path, plan="p", model="m")
-    assert found == Progress(100, 200, "p", "m", 2)
-
-
-@pytest.mark.parametrize(
-    ("changes", "what"),
-    [({"plan": "q"}, "plan of samples"), ({"model": "n"}, "starting model"), ({"format": 0}, "format")],
-)
-def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path, changes: dict[str, object], what: str) -> None:
-    checkpoint(tmp_path, 5, **changes)
-    with pytest.raises(ConfigError, match=what):
-        check_resumable(tmp_path, plan="p", model="m")
-
-
-def test_a_damaged_checkpoint_says_which_one_to_remove(tmp_path: Path) -> None:
-    checkpoint(tmp_path, 5)
-    (tmp_path / "step-00000005" / "state.json").write_text("{")
-    with pytest.raises(TrainingError, match="step-00000005"):
-        latest_checkpoint(tmp_path)

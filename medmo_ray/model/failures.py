@@ -1,0 +1,67 @@
+"""Why a checkpoint could not be written, in words, and whether trying again is of use."""
+
+import errno
+
+from torch.distributed.checkpoint.api import CheckpointException
+
+from medmo_ray.errors import TrainingError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+LASTING = (*NO_SPACE, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+"""What does not go away by itself."""
+
+
+class SaveError(TrainingError):
+    """A checkpoint that could not be written; raised on all ranks alike."""
+
+
+class NoSpaceError(OSError):
+    """A disk with less free space than a checkpoint takes.
+
+    Args:
+        needed_bytes: of the checkpoint, all ranks together.
+        free_bytes: on the disk.
+        where: directory on it.
+    """
+
+    def __init__(self, needed_bytes: int, free_bytes: int, where: str) -> None:
+        super().__init__(errno.ENOSPC, "the disk is too full to begin", where)
+        self._values = (needed_bytes, free_bytes, where)
+
+    def __reduce__(self) -> tuple[type, tuple[int, int, str]]:
+        return type(self), self._values
+
+
+def is_lasting(error: CheckpointException) -> bool:
+    """Whether waiting will not help."""
+    return any(_number(failure) in LASTING for failure, _ in error.failures.values())
+
+
+def explained(error: CheckpointException) -> str:
+    """What went wrong on the first rank that failed: the file, and the system's words."""
+    rank, (failure, _) = min(error.failures.items())
+    words = f"{type(failure).__name__}: {failure}"
+    if isinstance(failure, OSError) and failure.strerror:
+        words = f"{failure.filename}: {failure.strerror}" if failure.filename else failure.strerror
+    return f"{words} (rank {rank})"
+
+
+def advice(error: CheckpointException, needed_bytes: int, free_bytes: int | None, keep: int, retry_s: float) -> str:
+    """What to do about it, with the numbers that it takes."""
+    numbers = {_number(failure) for failure, _ in error.failures.values()}
+    size = f"It takes {needed_bytes / 1e6:,.1f} MB"
+    if free_bytes is not None:
+        size += f", and {free_bytes / 1e6:,.1f} MB are free"
+    if numbers & {*NO_SPACE}:
+        return f"{size}. Free space there, keep fewer checkpoints (checkpoint.keep, now {keep}), or name a checkpoint.store"
+    if errno.EFBIG in numbers:
+        return (
+            f"{size}, shared by all ranks. Raise the limit on the size of a file (ulimit -f), or train on more workers"
+        )
+    if numbers & {*LASTING}:
+        return "Make that place writable for the user of the workers, or name another checkpoint.store"
+    return f"Trying again for checkpoint.retry_s={retry_s:g} did not help. Look at that store, or wait for it longer"
+
+
+def _number(failure: BaseException) -> int | None:
+    return failure.errno if isinstance(failure, OSError) else None

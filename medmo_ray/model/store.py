@@ -1,0 +1,174 @@
+"""Where checkpoints lie: a local directory, or a store that fsspec opens by its URL (s3://, gs://, file:// …).
+
+A local checkpoint is written under another name and renamed. A store cannot rename a directory: there, a checkpoint is
+what has a state.json, and that is written last. Either way a reader sees a whole checkpoint or none.
+"""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from medmo_ray.errors import ConfigError
+
+PART = ".part"
+"""Ends the name of a local checkpoint that is being written, or that a kill left behind."""
+STATE_FILE = "state.json"
+RETIRED_FILE = "state.damaged.json"
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+_CHUNK_BYTES = 1 << 22
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Store:
+    """The checkpoints of one run.
+
+    Attributes:
+        url: a directory, or what fsspec opens.
+        retry_s: how long a read that fails is tried again; local ones are not.
+    """
+
+    url: str
+    retry_s: float = 0.0
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self._opened()[0], LocalFileSystem)
+
+    def place(self, name: str) -> str:
+        """Name under which a checkpoint is written until it is complete."""
+        return name + PART if self.is_local else name
+
+    def path(self, name: str, file: str = "") -> str:
+        """What fsspec opens for a checkpoint, or for a file in it."""
+        return "/".join(part for part in (self.url.rstrip("/"), name, file) if part)
+
+    def checkpoints(self) -> tuple[list[str], list[str]]:
+        """Names of the complete checkpoints, oldest first, and of what else looks like one."""
+        names = self._patiently(self._names)
+        complete = [name for name in names if not name.endswith(PART) and self._patiently(self._has_state, name)]
+        return complete, [name for name in names if name not in complete]
+
+    def read(self, name: str, file: str) -> bytes:
+        return self._patiently(self._opened()[0].cat_file, self.path(name, file))
+
+    def sizes(self, name: str) -> dict[str, int]:
+        """Bytes of each file of a checkpoint."""
+
+        def look() -> dict[str, int]:
+            fs = self._fresh()
+            entries = fs.ls(self.path(name), detail=True)
+            return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in entries if entry["type"] == "file"}
+
+        return self._patiently(look)
+
+    def sha256(self, name: str, file: str) -> str:
+        """Of a file, read from its beginning to its end."""
+
+        def digest() -> str:
+            sum_ = hashlib.sha256()
+            with self._opened()[0].open(self.path(name, file), "rb") as stream:
+                while chunk := stream.read(_CHUNK_BYTES):
+                    sum_.update(chunk)
+            return sum_.hexdigest()
+
+        return self._patiently(digest)
+
+    def commit(self, name: str, state: str) -> None:
+        """Make a checkpoint that is written at `place(name)` the complete one of that name."""
+        fs, place = self._opened()[0], self.place(name)
+        if not self.is_local:
+            fs.pipe_file(self.path(name, STATE_FILE), state.encode())
+            return
+        part, final = Path(fs._strip_protocol(self.path(place))), Path(fs._strip_protocol(self.path(name)))
+        with (part / STATE_FILE).open("w", encoding="utf-8") as stream:
+            stream.write(state)
+            stream.flush()
+            os.fsync(stream.fileno())
+        shutil.rmtree(final, ignore_errors=True)
+        part.replace(final)
+
+    def retire(self, name: str) -> None:
+        """Make a complete checkpoint an incomplete one: what it held stays until the next start of a run."""
+        self._opened()[0].mv(self.path(name, STATE_FILE), self.path(name, RETIRED_FILE))
+
+    def remove(self, name: str) -> None:
+        """Remove a checkpoint, its state.json first: one that is half removed is not complete."""
+        fs = self._fresh()
+        if fs.exists(self.path(name)):
+            if self._has_state(name):
+                fs.rm_file(self.path(name, STATE_FILE))
+            fs.rm(self.path(name), recursive=True)
+
+    def free_bytes(self) -> int | None:
+        """Free space of a local directory, None where there is no such number."""
+        if not self.is_local:
+            return None
+        folder = Path(self._opened()[1])
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def _names(self) -> list[str]:
+        fs, root = self._fresh(), self._opened()[1]
+        if not fs.exists(root):
+            return []
+        names = (str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(root, detail=False))
+        return sorted(name for name in names if name.startswith("step-"))
+
+    def _has_state(self, name: str) -> bool:
+        return bool(self._opened()[0].exists(self.path(name, STATE_FILE)))
+
+    def _opened(self) -> tuple[Any, str]:
+        return open_filesystem(self.url)
+
+    def _fresh(self) -> Any:
+        """The file system without what it remembers of listings: other processes write here too."""
+        fs, root = self._opened()
+        fs.invalidate_cache(root)
+        return fs
+
+    def _patiently(self, attempt: Callable[..., T], *values: Any) -> T:
+        until = time.monotonic() + (0.0 if self.is_local else self.retry_s)
+        for pause_s in pauses():
+            try:
+                return attempt(*values)
+            except (FileNotFoundError, PermissionError):
+                raise
+            except Exception:
+                if time.monotonic() + pause_s > until:
+                    raise
+            time.sleep(pause_s)
+        raise AssertionError("there is always another pause")
+
+
+def open_filesystem(url: str) -> tuple[Any, str]:
+    """The file system of a URL, and the path in it.
+
+    Raises:
+        ConfigError: no library that is installed opens it.
+    """
+    try:
+        return url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"checkpoint.store={url} cannot be opened: {error}. Give a URL that fsspec knows, and install its library on "
+            "all nodes (s3:// needs s3fs, gs:// needs gcsfs)"
+        ) from error
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between attempts: doubling, up to half a minute."""
+    pause_s = FIRST_PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
