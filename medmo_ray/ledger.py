@@ -60,7 +60,8 @@ LEDGER_SCHEMA = pa.schema(
 - `attempts`: calls of the pool that the score took; `latency_s`: until the caller had it; `scored_at`: when that was, in
   seconds since the epoch, by the caller's clock;
 - `verdict` of the group: kept, flat (rewards all alike) or failed; `trained`: whether the step's update was made with
-  it. A flat group that was not trained on was evicted by dynamic sampling.
+  the completion. A flat group that was not trained on was evicted by dynamic sampling; a completion without a score is not
+  trained on, and the others of its group are.
 """
 
 

@@ -2,3 +2,6 @@
 
 WEIGHT_REPORTS = "MEDMO_WEIGHT_REPORTS"
 """Environment variable: directory that vLLM's workers report their weights to."""
+
+ADVANTAGES = "grpo_of_scored"
+"""Name under which verl finds `rollout.advantages`."""

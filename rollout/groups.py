@@ -17,10 +17,11 @@ from medmo_ray.errors import TrainingError
 class GroupSelection:
     """The groups of one step, judged one by one as they end.
 
-    A group that is flat (its rewards spread by no more than `min_reward_std`) or failed (a completion without a score or
-    without an answer) is replaced by a fresh prompt at once, one for one. After `max_refill_rounds` × `wanted` replacements
-    the step takes flat groups, which change nothing, in the place of those it could not find. A failed group is never
-    taken: its completions were not judged.
+    A completion that could not be scored leaves its group, which is judged by the others. A group that is flat (these
+    rewards spread by no more than `min_reward_std`) or failed (fewer than two of them, or a completion that did not come
+    back) is replaced by a fresh prompt at once, one for one. After `max_refill_rounds` × `wanted` replacements the step takes
+    flat groups, which change nothing, in the place of those it could not find. A failed group is never taken: its
+    completions cannot be told apart.
 
     Attributes:
         wanted: groups of a step.
@@ -46,9 +47,10 @@ class GroupSelection:
             rewards: total reward of each completion; NaN is one that could not be scored.
             complete: whether every completion that was asked for came back.
         """
-        if not complete or not rewards or not all(map(math.isfinite, rewards)):
+        scored = [reward for reward in rewards if math.isfinite(reward)]
+        if not complete or len(scored) < 2:
             self.failed.append(group)
-        elif self.dynamic and float(np.std(rewards)) <= self.min_reward_std:
+        elif self.dynamic and float(np.std(scored)) <= self.min_reward_std:
             self.flat.append(group)
         else:
             self.kept.append(group)

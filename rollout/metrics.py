@@ -42,12 +42,14 @@ def step_row(verl: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> d
         records: of every completion that ended in the step, whether it was trained on or not (`reward_manager.judged`).
 
     Returns:
-        Our names, and everything else of verl's under `verl/…`.
+        Our names, and what else of verl's is a finite number under `verl/…`: its means of scores are none where a completion
+        could not be scored.
     """
     numbers = {key: float(value) for key, value in verl.items() if _is_number(value)}
     row = {ours: numbers.pop(theirs) for theirs, ours in NAMES.items() if theirs in numbers}
     own = {key: numbers.pop(key) for key in list(numbers) if key.startswith(("groups/", "weight"))}
-    return {**reward_metrics(records), **own, **row, **{f"verl/{key}": value for key, value in numbers.items()}}
+    others = {f"verl/{key}": value for key, value in numbers.items() if math.isfinite(value)}
+    return {**reward_metrics(records), **own, **row, **others}
 
 
 def reward_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

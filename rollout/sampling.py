@@ -65,7 +65,7 @@ class BoundedSampler(ReplayBuffer):
                 "text": record["completion"],
                 "total": record["reward"],
                 "verdict": verdicts.get(record["group"], "failed"),  # a step that broke off before it was judged
-                "trained": record["group"] in self.chosen,
+                "trained": record["group"] in self.chosen and not record["failed"],
             }
             for record in self.records
         ]

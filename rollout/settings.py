@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from medmo_ray.config.dapo import DapoRecipe
 from medmo_ray.errors import ConfigError
-from rollout import WEIGHT_REPORTS, cpu
+from rollout import ADVANTAGES, WEIGHT_REPORTS, cpu
 from rollout.reward_settings import reward_settings
 
 ACTOR = "actor_rollout_ref.actor"
@@ -193,7 +193,7 @@ def _algorithm(recipe: DapoRecipe) -> Mapping[str, Any]:
     """DAPO: clip-higher, token-level loss, group-relative advantages, no KL term, hence no reference model."""
     algorithm = recipe.algorithm
     return {
-        "algorithm.adv_estimator": "grpo",
+        "algorithm.adv_estimator": ADVANTAGES,
         "algorithm.norm_adv_by_std_in_grpo": True,
         "algorithm.use_kl_in_reward": False,
         f"{ACTOR}.use_kl_loss": False,

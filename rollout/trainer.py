@@ -14,6 +14,7 @@ from medmo_ray.errors import TrainingError
 from medmo_ray.ledger import append_step, drop_steps_after, read_ledger
 from medmo_ray.telemetry import Gauges, MetricsLog, read_metrics
 from rewards.monitors import Monitors
+from rollout import advantages  # noqa: F401 (verl finds it by name)
 from rollout.metrics import learning_rate, reward_metrics, step_row, weight_metrics
 from rollout.monitoring import StageMonitors
 from rollout.progress import SHOWN, Progress
@@ -102,7 +103,8 @@ class DapoTrainer(PPOTrainerSync):
         trained = {key.split("_")[0] for key in batch.keys}
         file = self.directory / ROLLOUTS / f"{self.global_steps:06d}.jsonl"
         lines = [
-            json.dumps({**record, "trained": record["group"] in trained}, ensure_ascii=False) + "\n"
+            json.dumps({**record, "trained": record["group"] in trained and not record["failed"]}, ensure_ascii=False)
+            + "\n"
             for record in self.replay_buffer.records
         ]
         file.write_text("".join(lines), encoding="utf-8")

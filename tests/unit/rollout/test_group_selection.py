@@ -73,6 +73,14 @@ def test_without_dynamic_sampling_flat_groups_stay_and_failed_ones_do_not() -> N
     assert selection.chosen() == ["g0", "g2"]
 
 
+def test_a_completion_without_a_score_leaves_its_group() -> None:
+    selection = GroupSelection(3)
+    selection.judge("others differ", [0.0, math.nan, 1.0])
+    selection.judge("others alike", [0.5, 0.5, math.nan])
+    selection.judge("one left", [0.5, math.nan, math.nan])
+    assert (selection.kept, selection.flat, selection.failed) == (["others differ"], ["others alike"], ["one left"])
+
+
 def test_spread_is_measured_against_the_recipes_bound() -> None:
     selection = GroupSelection(2, min_reward_std=0.01)
     selection.judge("near", [0.5, 0.501])

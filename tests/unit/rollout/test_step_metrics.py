@@ -47,6 +47,7 @@ def test_verls_numbers_get_the_projects_names() -> None:
         "groups/evicted": 3,
         "weight_change": 0.5,
         "critic/score/mean": 0.4,
+        "critic/score/max": math.nan,  # where a completion has no score
         "training/some_flag": True,
         "text": "no number",
     }
@@ -54,6 +55,7 @@ def test_verls_numbers_get_the_projects_names() -> None:
     assert (row["probability_gap"], row["rollout_s"], row["groups/evicted"], row["weight_change"]) == (1e-5, 2, 3, 0.5)
     assert row["verl/critic/score/mean"] == 0.4
     assert "timing_s/gen" not in row
+    assert "verl/critic/score/max" not in row
     assert not {key for key in row if "flag" in key or "text" in key}
 
 

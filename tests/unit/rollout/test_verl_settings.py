@@ -36,7 +36,7 @@ PAPER = {
     "actor_rollout_ref.actor.loss_agg_mode": "token-mean",
     "actor_rollout_ref.actor.use_kl_loss": False,
     "algorithm.use_kl_in_reward": False,
-    "algorithm.adv_estimator": "grpo",
+    "algorithm.adv_estimator": "grpo_of_scored",
     "reward.reward_manager.name": "PoolRewardManager",
     "trainer.v1.sampler.custom_sampler.name": "BoundedSampler",
     "trainer.v1.sampler.sampler_kwargs.max_refill_rounds": 4,
