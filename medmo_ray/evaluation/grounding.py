@@ -103,7 +103,7 @@ def measure_boxes(
 
     Returns:
         Means over the images: `mean_iou`, `precision`, `recall`, `f1` at IoU 0.5, `mean_reward` (equation 6);
-        `unreadable_share` of answers with a malformed box or none at all; `num_images`.
+        `unreadable_share` of answers with a malformed box, or with none where there is one; `num_images`.
 
     Raises:
         DataError: the corpus has no held-out samples with boxes.
@@ -151,7 +151,10 @@ def scores(answers: Sequence[Answer]) -> dict[str, float]:
     found = [box_scores(*pair) for pair in zip(predicted, truth, strict=True)]
     means = {name: float(np.mean([each[name] for each in found])) for name in ("mean_iou", "precision", "recall", "f1")}
     rewards = batch_rewards(box_batch(predicted, predicted=True), box_batch(truth))
-    unreadable = [not answer.predicted or bool(parse_boxes(answer.completion).problems) for answer in answers]
+    unreadable = [
+        bool(answer.truth and not answer.predicted) or bool(parse_boxes(answer.completion).problems)
+        for answer in answers
+    ]
     return {
         **means,
         "mean_reward": float(rewards.mean()),
