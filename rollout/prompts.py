@@ -4,6 +4,7 @@ verl sends every field of a row to several processes, once a completion, so that
 The images are final: neither verl nor vLLM resizes them again, and the coordinates of a truth are those of the prompt.
 """
 
+import hashlib
 import json
 import os
 import threading
@@ -23,8 +24,8 @@ from tqdm import tqdm
 from medmo_ray.config.base import CoordinateFrame
 from medmo_ray.config.dapo import DapoRecipe, PromptSettings
 from medmo_ray.corpus.manifest import Manifest
-from medmo_ray.corpus.read import read_samples
-from medmo_ray.corpus.sample import Sample, SampleImage
+from medmo_ray.corpus.read import read_row_group
+from medmo_ray.corpus.sample import Sample, SampleImage, from_table
 from medmo_ray.errors import DataError
 from medmo_ray.run import write_json
 from medmo_ray.stream.images import image_tokens, load_pixels, target_size
@@ -90,7 +91,7 @@ def write_prompts(recipe: DapoRecipe, directory: Path, *, model: Path, corpus: P
     if prompts is None:
         (directory / "images").mkdir(parents=True, exist_ok=True)
         maker = RowMaker(recipe.prompts, directory / "images", ChatTokens(model), manifest.frame)
-        prompts = _write(maker, directory, read_samples(corpus, "train", recipe.prompts.tasks))
+        prompts = _write(maker, directory, _training_samples(corpus, manifest, recipe.prompts))
         write_json(record, {**wanted, "prompts": {**asdict(prompts), "file": str(prompts.file)}})
     if prompts.num_prompts < recipe.prompts_per_step:
         raise DataError(
@@ -165,6 +166,18 @@ class RowMaker:
             Image.fromarray(load_pixels(image.bytes, size)).save(unfinished, format="PNG", compress_level=1)
             unfinished.replace(file)
         return file
+
+
+def _training_samples(corpus: Path, manifest: Manifest, settings: PromptSettings) -> Iterator[Sample]:
+    """The samples of an epoch, each as often as the weight of its dataset says (`Manifest.training_groups`).
+
+    In the order of the corpus, or, where only `num_prompts` are wanted, in one that has all datasets from the beginning.
+    """
+    groups = manifest.training_groups(settings.tasks)
+    if settings.num_prompts is not None:
+        groups.sort(key=lambda place: hashlib.sha256(f"{place[0].content}/{place[1]}".encode()).digest())
+    for shard, group in groups:
+        yield from from_table(read_row_group(corpus, shard, group))
 
 
 def _found(record: Path, wanted: dict[str, str]) -> Prompts | None:

@@ -200,5 +200,7 @@ class Manifest(_Frozen):
 def content_digest(frame: str, shards: tuple[Shard, ...], weights: Mapping[str, float] | None = None) -> str:
     """Sixteen hex digits that name a corpus by its samples, their order, their row groups and how often they come."""
     layout = [(s.file, s.split, s.task, s.row_groups, s.content) for s in shards]
-    text = json.dumps([SCHEMA_VERSION, frame, layout, *([dict(weights)] if weights else [])], separators=(",", ":"))
+    text = json.dumps(
+        [SCHEMA_VERSION, frame, layout, *([dict(sorted(weights.items()))] if weights else [])], separators=(",", ":")
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]

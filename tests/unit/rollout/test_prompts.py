@@ -1,6 +1,8 @@
 """From a corpus to the rows that verl reads: paths instead of pixels, truths in the frame of the shown image."""
 
 import json
+import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from PIL import Image
 from small_run import write_corpus, write_model
 
 from medmo_ray.config.dapo import DapoRecipe
+from medmo_ray.corpus.manifest import Manifest, content_digest
 from medmo_ray.corpus.read import read_samples
 from medmo_ray.errors import DataError
 from medmo_ray.stream.render import ChatTokens, moved_turns
@@ -106,3 +109,26 @@ def test_prompts_are_written_once(corpus: Path, model: Path, tmp_path: Path) -> 
     assert first.file.stat().st_mtime_ns == stamp
     fewer = write_prompts(recipe(num_prompts=5), tmp_path, model=model, corpus=corpus)
     assert fewer.num_prompts == 5
+
+
+def test_a_weighted_dataset_is_asked_about_as_often_as_its_weight_says(
+    corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus")
+    manifest = Manifest.load(corpus)
+    weights = {shard.file.split("/")[1]: 3.0 for shard in manifest.shards}
+    digest = content_digest(manifest.frame, manifest.shards, weights)
+    manifest.model_copy(update={"weights": weights, "digest": digest}).save(tmp_path / "corpus")
+    prompts = write_prompts(recipe(), tmp_path / "prompts", model=model, corpus=tmp_path / "corpus")
+    ids = Counter(row["extra_info"]["id"] for row in rows(prompts))
+    assert ids == {f"small:train:image-{number}": 3 for number in range(10)}
+    assert [row["extra_info"]["index"] for row in rows(prompts)] == list(range(30))
+
+
+def test_a_few_prompts_come_from_all_over_the_corpus(model: Path, tmp_path: Path) -> None:
+    """Not from the row groups that happen to come first."""
+    corpus = write_corpus(tmp_path / "corpus", num_images=64, num_texts=0, row_group_rows=8)
+    prompts = write_prompts(recipe(num_prompts=16), tmp_path / "prompts", model=model, corpus=corpus)
+    numbers = [int(row["extra_info"]["id"].rsplit("-", 1)[1]) for row in rows(prompts)]
+    assert len(set(numbers)) == 16
+    assert max(numbers) >= 16
