@@ -48,10 +48,15 @@ class Architecture:
         width, inner = self.vision_hidden_size, self.vision_intermediate_size
         block = 4 * width * width + 4 * width + 2 * width * inner + inner + width + 4 * width
         patches = 3 * 2 * self.patch_px**2 * width + width + self.vision_positions * width
+        return self.vision_depth * block + patches + self.projector_parameters
+
+    @property
+    def projector_parameters(self) -> int:
+        """The merger and the DeepStack mergers, with their norms."""
+        width = self.vision_hidden_size
         wide = width * self.merge**2
         merger = wide * wide + wide + wide * self.hidden_size + self.hidden_size
-        norms = 2 * width + self.num_deepstack * 2 * wide
-        return self.vision_depth * block + patches + (1 + self.num_deepstack) * merger + norms
+        return (1 + self.num_deepstack) * merger + 2 * width + self.num_deepstack * 2 * wide
 
     @property
     def parameters(self) -> int:
@@ -63,12 +68,17 @@ class Architecture:
 
     def forward_flops(self, num_text_tokens: float, num_image_tokens: float) -> float:
         """Floating-point operations of one forward pass over one sample: 2 per weight and token, plus attention."""
-        tokens = num_text_tokens + num_image_tokens
+        return self.language_flops(num_text_tokens + num_image_tokens) + self.vision_flops(num_image_tokens)
+
+    def language_flops(self, tokens: float) -> float:
+        """Of the language model over one sample."""
         weights = self.text_parameters - self.vocab_size * self.hidden_size * (0 if self.tied_embeddings else 1)
-        text = 2 * weights * tokens + 2 * self.num_layers * self.num_heads * self.head_dim * tokens**2
+        return 2 * weights * tokens + 2 * self.num_layers * self.num_heads * self.head_dim * tokens**2
+
+    def vision_flops(self, num_image_tokens: float) -> float:
+        """Of the vision tower over one image."""
         patches = num_image_tokens * self.merge**2
-        vision = 2 * self.vision_parameters * patches + 4 * self.vision_depth * self.vision_hidden_size * patches**2
-        return text + vision
+        return 2 * self.vision_parameters * patches + 4 * self.vision_depth * self.vision_hidden_size * patches**2
 
 
 KNOWN: dict[str, Architecture] = {
