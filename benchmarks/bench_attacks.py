@@ -1,8 +1,8 @@
 """What cheating is paid, attack by attack and setting by setting, beside honest policies; and how far the monitors tell
 them apart.
 
-    python benchmarks/bench_attacks.py                    # generated truths
-    python benchmarks/bench_attacks.py --data FOLDER      # and the blood cells of FOLDER/BCCD
+    python benchmarks/bench_attacks.py                    # generated truths, and the blood cells of BCCD where they are at hand
+    python benchmarks/bench_attacks.py --data FOLDER      # of FOLDER/BCCD; else of MEDMO_TEST_DATA or ../shared/data
 
 Each figure of the first table is the mean box reward of a policy's completions, written and read as text: the mean over the data sources of
 the mean over their completions. The policies and truths are those that the monitors are tested with
@@ -39,6 +39,7 @@ SETTINGS = {
     "λ_FP = 0.25, per_label": RewardSettings(lambda_fp=0.25, matching="per_label"),
     "λ_FN = λ_FP = 0.5, per_label": RewardSettings(lambda_fn=0.5, lambda_fp=0.5, matching="per_label"),
 }
+DATA = Path(os.environ.get("MEDMO_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 NUM_TRUTHS, COMPLETIONS = 80, 4
 PROGRESS = 0.5  # of the policies that change
 RUNS, STEPS = 2, 52  # of a policy on a data source, and how long each is
@@ -105,13 +106,15 @@ def separation(measured: dict[str, dict[str, dict[str, list[float]]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder that holds BCCD/")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder that holds BCCD/; else see above")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     rng = np.random.default_rng(given.seed)
     pools = {source: [make(rng) for _ in range(NUM_TRUTHS)] for source, make in GENERATED.items()}
-    if given.data:
+    if (given.data / "BCCD").is_dir():
         pools["bccd"] = bccd(given.data)[:NUM_TRUTHS]
+    else:
+        print(f"without the blood cells: {given.data / 'BCCD'} is not there (see --data)", file=sys.stderr)
     policies = {**HONEST, **ATTACKS}
     rewards = {name: measure(policy, pools, given.seed) for name, policy in tqdm(policies.items())}
     measured = {name: windows(policies[name], pools) for name in tqdm([*HONEST, *MADE_FOR.values()])}
