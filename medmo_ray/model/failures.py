@@ -49,15 +49,13 @@ def explained(error: CheckpointException) -> str:
 def advice(error: CheckpointException, needed_bytes: int, free_bytes: int | None, keep: int, retry_s: float) -> str:
     """What to do about it, with the numbers that it takes."""
     numbers = {_number(failure) for failure, _ in error.failures.values()}
-    size = f"It takes {needed_bytes / 1e6:,.1f} MB"
-    if free_bytes is not None:
-        size += f", and {free_bytes / 1e6:,.1f} MB are free"
+    size = f"It takes {needed_bytes / 1e6:,.1f} MB on all ranks together"
     if numbers & {*NO_SPACE}:
+        if free_bytes is not None:
+            size += f", and {free_bytes / 1e6:,.1f} MB are free"
         return f"{size}. Free space there, keep fewer checkpoints (checkpoint.keep, now {keep}), or name a checkpoint.store"
     if errno.EFBIG in numbers:
-        return (
-            f"{size}, shared by all ranks. Raise the limit on the size of a file (ulimit -f), or train on more workers"
-        )
+        return f"{size}. Raise the limit on the size of a file (ulimit -f), or train on more workers"
     if numbers & {*LASTING}:
         return "Make that place writable for the user of the workers, or name another checkpoint.store"
     return f"Trying again for checkpoint.retry_s={retry_s:g} did not help. Look at that store, or wait for it longer"
