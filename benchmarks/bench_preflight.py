@@ -5,8 +5,8 @@
 Random Qwen3-VL models of three sizes (0.2, 8 and 160 M parameters) are trained for one step each on batches of images and
 text. Parameters, gradients and optimizer state are counted from the tensors themselves; `kept` from what autograd saves
 for the backward pass, each storage once, parameters left out, and the batch; `activations` is the most that lives at once
-beside parameters, from every tensor that an operation of either pass makes. The predictions are
-`medmo_ray.config.memory`'s.
+beside parameters, from every tensor that an operation of either pass makes (gradients of weights go as soon as they are
+whole; the head's waits for the embedding's). The predictions are `medmo_ray.config.memory`'s.
 
 Not shown: what a GPU's allocator rounds and fragments, workspaces of kernels (flash-attention, cuBLAS, NCCL), and what FSDP2
 gathers (`in_flight`), which one process on a CPU has none of.
@@ -26,8 +26,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import Qwen3VLConfig
 
-from medmo_ray.config.architecture import Architecture, _of_config
-from medmo_ray.config.memory import Arithmetic, MicroBatch, kept_bytes, passing_bytes, training_memory
+from medmo_ray.config.architecture import _of_config
+from medmo_ray.config.memory import Arithmetic, MicroBatch, kept_bytes, moments, training_memory
 from medmo_ray.config.sft import OptimizerSettings, TuningSettings
 from medmo_ray.model.answers import AnsweringQwen, score_answers
 from medmo_ray.model.parts import choose_trained
@@ -39,11 +39,12 @@ RESULT = Path(__file__).parent / "results" / "preflight.json"
 LIMIT = 0.15
 """Largest error of a term, as a share of what was measured."""
 
-SIZES: dict[str, dict[str, int]] = {
-    "0.2M": {"hidden": 64, "inner": 128, "layers": 3, "heads": 4, "keys": 2, "head": 32, "vocab": 1024, "width": 64, "wide": 128, "depth": 3},
-    "8M": {"hidden": 256, "inner": 768, "layers": 6, "heads": 8, "keys": 2, "head": 32, "vocab": 4096, "width": 128, "wide": 512, "depth": 4},
-    "160M": {"hidden": 768, "inner": 2048, "layers": 12, "heads": 12, "keys": 4, "head": 64, "vocab": 32768, "width": 512, "wide": 2048, "depth": 12},
-}  # fmt: skip
+SIZES = {
+    "0.2M": (64, 128, 3, 4, 2, 32, 1024, 64, 128, 3),
+    "8M": (256, 768, 6, 8, 2, 32, 4096, 128, 512, 4),
+    "160M": (768, 2048, 12, 12, 4, 64, 32768, 512, 2048, 12),
+}
+"""Hidden and inner width, layers, heads, key heads and their width, vocabulary; the tower's two widths and its depth."""
 
 
 @dataclass(frozen=True)
@@ -105,20 +106,17 @@ class Live(TorchDispatchMode):
 
 def build(size: str) -> AnsweringQwen:
     """A random Qwen3-VL in float32."""
-    of = SIZES[size]
-    part, vocab = of["head"] // 2 // 3, of["vocab"]
+    hidden, inner, layers, heads, keys, head, vocab, width, wide, depth = SIZES[size]
+    part = head // 2 // 3
+    turns = {"mrope_interleaved": True, "mrope_section": [head // 2 - 2 * part, part, part]}
     text = {
-        "vocab_size": vocab, "hidden_size": of["hidden"], "intermediate_size": of["inner"],
-        "num_hidden_layers": of["layers"], "num_attention_heads": of["heads"], "num_key_value_heads": of["keys"],
-        "head_dim": of["head"], "tie_word_embeddings": True,
-        "rope_parameters": {
-            "rope_type": "default", "rope_theta": 1e4, "mrope_interleaved": True,
-            "mrope_section": [of["head"] // 2 - 2 * part, part, part],
-        },
+        "vocab_size": vocab, "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "num_key_value_heads": keys, "head_dim": head, "tie_word_embeddings": True,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, **turns},
     }  # fmt: skip
     vision = {
-        "depth": of["depth"], "hidden_size": of["width"], "intermediate_size": of["wide"], "num_heads": of["width"] // 32,
-        "out_hidden_size": of["hidden"], "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1, 2],
+        "depth": depth, "hidden_size": width, "intermediate_size": wide, "num_heads": width // 32,
+        "out_hidden_size": hidden, "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1, 2],
     }  # fmt: skip
     config = Qwen3VLConfig(
         text_config=text, vision_config=vision, tie_word_embeddings=True, image_token_id=vocab - 1,
@@ -136,7 +134,7 @@ def batch_of(model: AnsweringQwen, case: Case) -> dict[str, Any]:
     texts = [case.text if row == 0 else case.shortest or case.text for row in range(case.rows)]
     lengths = [1 + image + text for text in texts]
     rows = 1 if case.packed else case.rows
-    starts = [sum(lengths[:row]) for row in range(case.rows)] if case.packed else [row * max(lengths) for row in range(case.rows)]  # fmt: skip
+    starts = [sum(lengths[:row]) if case.packed else row * max(lengths) for row in range(case.rows)]
     ids = torch.zeros(sum(lengths) if case.packed else rows * max(lengths), dtype=torch.int64)
     learnt = []
     for start, length, text in zip(starts, lengths, texts, strict=True):
@@ -178,7 +176,7 @@ def measured(case: Case) -> dict[str, Any]:
         "gradients": (state["gradients"], said.gradients),
         "optimizer": (state["optimizer"], said.optimizer),
         "kept": (kept, kept_bytes(sizes, how, micro)),
-        "activations": (most, kept_bytes(sizes, how, micro) + passing_bytes(sizes, how, micro)),
+        "activations": (most, max(moment.waiting + moment.activations for moment in moments(sizes, how, micro))),
     }
     return {
         **asdict(case),
@@ -241,7 +239,7 @@ def main() -> None:
     for case in CASES:
         if given.size in (None, case.size):
             found.append(measured(case))
-            print({name: found[-1][name] for name in ("size", "dtype", "checkpointing", "packed", "tuning", "tokens")}, found[-1]["error"], flush=True)  # fmt: skip
+            print(case, found[-1]["tokens"], found[-1]["error"], flush=True)
     worst = {name: max((case["error"][name] for case in found), key=abs) for name in found[0]["error"]}
     print("largest error:", worst)
     if given.size is None:

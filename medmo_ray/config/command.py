@@ -47,11 +47,23 @@ def command(
         if dry_run:
             _print_dry_run(recipe, plan(recipe))
         else:
+            refuse_the_impossible(plan(recipe))
             run(recipe)
     except MedmoError as error:
         _stop(f"error: {error}", 2)
     except KeyboardInterrupt:
         _stop("interrupted; what was finished is kept, the same command goes on from there", 130)
+
+
+def refuse_the_impossible(plan: Plan) -> None:
+    """Stop a run before a cluster is billed for it.
+
+    Raises:
+        ConfigError: its plan says that it cannot run as stated anywhere; the message says why.
+    """
+    if plan.impossible:
+        reasons = "\n".join(f"  {reason}" for reason in plan.impossible)
+        raise ConfigError(f"this cannot run as stated (--dry-run prints the whole plan):\n{reasons}")
 
 
 def _sort_arguments(given: Sequence[str]) -> tuple[bool, list[Path], list[str]]:

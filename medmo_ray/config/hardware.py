@@ -4,6 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+HEADROOM = 0.1
+"""Share of a card that plans leave to the driver, communication buffers and fragmentation: an assumption."""
+
 
 @dataclass(frozen=True)
 class Accelerator:
@@ -12,19 +15,21 @@ class Accelerator:
     Attributes:
         memory_gib: high-bandwidth memory, GiB.
         bf16_tflops: dense bfloat16 peak, TFLOP/s, without sparsity.
+        source: the vendor's document that both figures are from.
     """
 
     memory_gib: float
     bf16_tflops: float
+    source: str
 
 
 ACCELERATORS: dict[str, Accelerator] = {
-    "MI210": Accelerator(64, 181),
-    "A100-40": Accelerator(40, 312),
-    "A100-80": Accelerator(80, 312),
-    "H100": Accelerator(80, 989),
-    "H200": Accelerator(141, 989),
-    "MI300X": Accelerator(192, 1307),
+    "MI210": Accelerator(64, 181, "AMD Instinct MI210 data sheet"),
+    "A100-40": Accelerator(40, 312, "NVIDIA A100 data sheet, SXM 40 GB"),
+    "A100-80": Accelerator(80, 312, "NVIDIA A100 data sheet, SXM 80 GB"),
+    "H100": Accelerator(80, 989, "NVIDIA H100 data sheet, SXM, half of the figure with sparsity"),
+    "H200": Accelerator(141, 989, "NVIDIA H200 data sheet, SXM, half of the figure with sparsity"),
+    "MI300X": Accelerator(192, 1307, "AMD Instinct MI300X data sheet"),
 }
 
 

@@ -49,15 +49,37 @@ class Arithmetic:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """One of the moments of a step at which memory may be fullest, in bytes.
+
+    Attributes:
+        when: in words.
+        exchanged: weights that FSDP2 has gathered, and a layer's gradients on their way to the other workers.
+        waiting: gradients of embedding and head, which are exchanged together.
+        activations: kept for the backward pass, and what comes and goes.
+    """
+
+    when: str
+    exchanged: float
+    waiting: float
+    activations: float
+
+    @property
+    def total(self) -> float:
+        return self.exchanged + self.waiting + self.activations
+
+
+@dataclass(frozen=True)
 class Memory:
-    """Of one GPU, in bytes.
+    """Of one GPU, in bytes, when it is fullest.
 
     Attributes:
         parameters: this worker's share of the float32 weights.
-        gradients: its share of those that are trained.
+        gradients: its share of those of what is trained.
         optimizer: its share of their two moments.
         in_flight: weights that are gathered and gradients that are not yet scattered.
-        activations: kept for the backward pass, and the largest that comes and goes with them.
+        activations: kept for the backward pass, and what comes and goes.
+        when: the moment, in words.
     """
 
     parameters: float
@@ -65,21 +87,51 @@ class Memory:
     optimizer: float
     in_flight: float
     activations: float
+    when: str
 
     @property
     def total(self) -> float:
-        return self.parameters + self.gradients + self.optimizer + self.in_flight + self.activations
+        return self.state + self.in_flight + self.activations
+
+    @property
+    def state(self) -> float:
+        """What stays through all steps."""
+        return self.parameters + self.gradients + self.optimizer
 
 
 def training_memory(sizes: Architecture, how: Arithmetic, batch: MicroBatch, num_workers: int) -> Memory:
     """Memory of one of `num_workers` GPUs that share the training state (FSDP2)."""
     trained, still = trained_parameters(sizes, how.tuning)
+    fullest = max(moments(sizes, how, batch), key=lambda moment: moment.total)
     return Memory(
         parameters=MASTER_BYTES * (trained + still) / num_workers,
         gradients=GRADIENT_BYTES * trained / num_workers,
         optimizer=MOMENT_BYTES * trained / num_workers,
-        in_flight=in_flight_bytes(sizes, how),
-        activations=kept_bytes(sizes, how, batch) + passing_bytes(sizes, how, batch),
+        in_flight=fullest.exchanged + fullest.waiting,
+        activations=fullest.activations,
+        when=fullest.when,
+    )
+
+
+def moments(sizes: Architecture, how: Arithmetic, batch: MicroBatch) -> tuple[Moment, ...]:
+    """The turn from the forward to the backward pass, the first layers on the way back, and its end at the embedding.
+
+    Embedding and head are gathered for the whole step, layers two at a time. Gradients are computed in the gathered form
+    and summed in float32. At the end those of embedding and head are there together, and their sum where they are one.
+    """
+    number, matrix = how.number_bytes, sizes.vocab_size * sizes.hidden_size
+    ends = matrix * (1 if sizes.tied_embeddings else 2)
+    layer = (sizes.text_parameters - ends) / sizes.num_layers
+    learns = 1 if trains_whole(how.tuning, "language") else 0
+    kept, logits = kept_bytes(sizes, how, batch), kept_logits_bytes(sizes, how, batch)
+    pixels = 4 * PATCH_VALUES * batch.patches
+    back = kept - logits + layer_bytes(sizes, how, batch)
+    both = learns * number * matrix * (3 if sizes.tied_embeddings else 2)
+    return (
+        Moment("logits", number * (ends + layer), 0, kept + head_bytes(sizes, how, batch) - logits),
+        Moment("backward", number * (ends + 2 * layer) + learns * (number + 4) * layer, learns * number * matrix, back),
+        Moment("gradients of embedding and head", number * ends, both, pixels),
+        Moment("exchange of those gradients", number * ends + learns * (number + 4) * ends, 0, pixels),
     )
 
 
@@ -108,19 +160,6 @@ def adapter_parameters(sizes: Architecture, lora: LoraSettings) -> int:
     return lora.rank * sum(ends[part] for part in lora.parts)
 
 
-def in_flight_bytes(sizes: Architecture, how: Arithmetic) -> float:
-    """Embedding and head, gathered for the whole step, two language layers, and what of their gradients is not scattered.
-
-    A layer's gradient is computed in the gathered form and summed in float32; the head's waits for the embedding's.
-    """
-    root = sizes.vocab_size * sizes.hidden_size * (1 if sizes.tied_embeddings else 2)
-    layer = (sizes.text_parameters - root) / sizes.num_layers
-    weights = how.number_bytes * (root + 2 * layer)
-    if not trains_whole(how.tuning, "language"):
-        return weights
-    return weights + how.number_bytes * sizes.vocab_size * sizes.hidden_size + (how.number_bytes + 4) * layer
-
-
 def kept_bytes(sizes: Architecture, how: Arithmetic, batch: MicroBatch) -> float:
     """What the forward pass keeps for the backward pass, and the batch itself."""
     number, tokens = how.number_bytes, batch.tokens
@@ -129,8 +168,13 @@ def kept_bytes(sizes: Architecture, how: Arithmetic, batch: MicroBatch) -> float
     # As they came, in float32, and where the first layer learns from them as it took them in.
     cast = number if number != 4 and trains_whole(how.tuning, "vision") else 0
     pixels = (4 + cast) * PATCH_VALUES * batch.patches
-    logits = 4 * sizes.vocab_size * batch.learnt if how.tuning.cross_entropy == "whole" else 0
-    return sizes.num_layers * text * tokens + ends + pixels + logits + _vision_bytes(sizes, how) * batch.patches
+    layers = sizes.num_layers * text * tokens + _vision_bytes(sizes, how) * batch.patches
+    return layers + ends + pixels + kept_logits_bytes(sizes, how, batch)
+
+
+def kept_logits_bytes(sizes: Architecture, how: Arithmetic, batch: MicroBatch) -> float:
+    """Log probabilities in float32 of every token that is predicted, unless the cross entropy goes without."""
+    return 4 * sizes.vocab_size * batch.learnt if how.tuning.cross_entropy == "whole" else 0
 
 
 def text_layer_bytes(sizes: Architecture, how: Arithmetic) -> float:
@@ -171,28 +215,24 @@ def _vision_bytes(sizes: Architecture, how: Arithmetic) -> float:
     return merging + number * width * mergers if "projector" not in frozen else 0
 
 
-def passing_bytes(sizes: Architecture, how: Arithmetic, batch: MicroBatch) -> float:
-    """The largest that comes and goes: the logits at the turn of the passes, or a layer whose backward pass runs.
-
-    Logits: in the model's form, and in float32 with the terms of the entropy. A layer that is computed again holds what it
-    would have kept; every layer's backward pass holds gradients of its MLP.
-    """
-    number = how.number_bytes
-    layer = 3 * number * sizes.intermediate_size * batch.tokens
-    if how.checkpointing:
-        block = vision_block_bytes(sizes, how) * batch.patches if "vision" not in how.tuning.frozen else 0
-        layer = max(layer + text_layer_bytes(sizes, how) * batch.tokens, block)
-    return max(layer, _head_bytes(sizes, how, batch))
+def layer_bytes(sizes: Architecture, how: Arithmetic, batch: MicroBatch) -> float:
+    """What comes and goes with the backward pass of a layer: what it computes again, and the gradients of its MLP."""
+    again = text_layer_bytes(sizes, how) if how.checkpointing else 0
+    text = (again + 3 * how.number_bytes * sizes.intermediate_size) * batch.tokens
+    if "vision" in how.tuning.frozen or not how.checkpointing:
+        return text
+    return max(text, vision_block_bytes(sizes, how) * batch.patches)
 
 
-def _head_bytes(sizes: Architecture, how: Arithmetic, batch: MicroBatch) -> float:
-    number, entry = how.number_bytes, sizes.vocab_size * batch.learnt
+def head_bytes(sizes: Architecture, how: Arithmetic, batch: MicroBatch) -> float:
+    """Logits in the model's form, and three times in float32: log probabilities and the two factors of the entropy."""
+    number, vocabulary = how.number_bytes, sizes.vocab_size
     if how.tuning.cross_entropy == "whole":
-        return (number + 8) * entry
+        return (number + 12) * vocabulary * batch.learnt
     if how.tuning.cross_entropy == "chunked":
-        return (number + 12) * sizes.vocab_size * min(batch.learnt, CHUNK_TOKENS)
-    # Liger: a chunk of about learnt × hidden entries, and the gradient of the head, computed in the forward pass.
-    return 6 * 2 * batch.learnt * sizes.hidden_size + number * sizes.vocab_size * sizes.hidden_size
+        return (number + 12) * vocabulary * min(batch.learnt, CHUNK_TOKENS)
+    # Liger takes chunks of about learnt × hidden logits, and computes the head's gradient in the forward pass.
+    return (number + 12) * batch.learnt * sizes.hidden_size + number * vocabulary * sizes.hidden_size
 
 
 def trains_whole(tuning: TuningSettings, part: Part) -> bool:

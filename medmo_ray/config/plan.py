@@ -1,7 +1,7 @@
 """What a run will do, cost and need, with the arithmetic behind each number: printed by `--dry-run`.
 
 Everything here is standard-library arithmetic on the recipe, the corpus manifest where there is one, and stated tables
-(`architecture.py`, `hardware.py`); nothing is loaded and no cluster is asked.
+(`architecture.py`, `memory.py`, `hardware.py`); nothing is loaded and no cluster is asked.
 """
 
 import json
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from medmo_ray.config.architecture import Architecture
-from medmo_ray.config.base import ClusterSettings
-from medmo_ray.config.hardware import ACCELERATORS, this_machine
+from medmo_ray.config.base import ClusterSettings, RunSettings
+from medmo_ray.config.hardware import ACCELERATORS, HEADROOM, this_machine
+from medmo_ray.config.memory import GIB, Memory
 from medmo_ray.errors import ConfigError
 
 ASSUMED_MFU = 0.35
@@ -80,6 +81,11 @@ def resolve(path: str | Path) -> Path:
     return (Path(start or Path.cwd()) / path).absolute()
 
 
+def run_directory(run: RunSettings) -> Path:
+    """Directory of a run, absolute."""
+    return resolve(run.root) / run.name
+
+
 def read_manifest(corpus: Path) -> dict[str, Any] | None:
     """The manifest of a corpus as plain values; None where none was built yet."""
     try:
@@ -101,57 +107,41 @@ def shape_lines(plan: Plan, architecture: Architecture | None, path: str | None)
     )
 
 
-def training_state_gib(architecture: Architecture, num_workers: int) -> float:
-    """fp32 weights, gradients and two AdamW moments (16 bytes a parameter), sharded over the workers (FSDP2)."""
-    return 16 * architecture.parameters / num_workers / 2**30
-
-
-def activation_gib(architecture: Architecture, tokens: float, checkpointing: bool) -> float:
-    """Activations of one micro-batch in bfloat16.
-
-    With checkpointing one hidden state a layer stays, plus one layer's inside while it is recomputed; without it about
-    34 hidden states a layer (Korthikanti et al. 2022, eq. 2 without attention maps). Logits: 2 + 4 + 4 bytes a vocabulary entry.
-    """
-    hidden = 2 * tokens * architecture.hidden_size
-    per_layer = hidden if checkpointing else 17 * hidden
-    inside = 17 * hidden if checkpointing else 0
-    logits = 10 * tokens * architecture.vocab_size
-    return (architecture.num_layers * per_layer + inside + logits) / 2**30
-
-
-def working_weights_gib(architecture: Architecture) -> float:
-    """bfloat16 weights that FSDP2 has gathered at once: two layers and the embedding."""
-    layer = architecture.text_parameters / architecture.num_layers
-    return 2 * (2 * layer + architecture.vocab_size * architecture.hidden_size) / 2**30
+def memory_lines(plan: Plan, memory: Memory) -> None:
+    """Memory of a GPU and its terms."""
+    terms = {
+        "parameters": memory.parameters, "gradients": memory.gradients, "optimizer": memory.optimizer,
+        "in flight": memory.in_flight, "activations": memory.activations,
+    }  # fmt: skip
+    written = " + ".join(f"{name} {value / GIB:.1f}" for name, value in terms.items())
+    plan.add("memory per GPU", f"{memory.total / GIB:.1f} GiB", f"{written}; fullest at: {memory.when}")
 
 
 def hardware_lines(plan: Plan, cluster: ClusterSettings, memory_gib: float | None, flops: float | None) -> None:
     """GPUs, memory against what the hardware has, hours and cost; then what this machine lacks."""
     kind = cluster.hardware
+    card = ACCELERATORS.get(kind) if cluster.use_gpu else None
     if not cluster.use_gpu:
         plan.add("workers", f"{cluster.num_workers} on the CPU", f"{cluster.cpus_per_worker:g} cores each")
     else:
         plan.add("GPUs", f"{cluster.num_workers} × {kind}", "cluster.num_workers × cluster.hardware")
-    if memory_gib is not None and kind in ACCELERATORS:
-        have = ACCELERATORS[kind].memory_gib
-        plan.add("  of the card", f"{memory_gib / have:.0%} of {have:g} GiB", "estimate; the run reports what it used")
-        if memory_gib > have:
-            need = next((name for name, card in ACCELERATORS.items() if card.memory_gib >= memory_gib), None)
-            plan.impossible.append(
-                f"about {memory_gib:.0f} GiB a GPU do not fit into a {kind} ({have:g} GiB): halve the micro-batch and double "
-                f"accumulation{f', or set cluster.hardware={need}' if need else ''}"
-            )
-    if flops is not None and kind in ACCELERATORS:
-        rate = ACCELERATORS[kind].bf16_tflops * 1e12 * ASSUMED_MFU * cluster.num_workers
-        hours = flops / rate / 3600
-        plan.add("time", f"{hours:,.1f} h", f"{flops:.3g} FLOP at {ASSUMED_MFU:.0%} of {kind} peak, an assumption")
+    if memory_gib is not None and card is not None:
+        share = f"estimate; {HEADROOM:.0%} are left to the driver, communication and fragmentation, an assumption"
+        plan.add("  of the card", f"{memory_gib / card.memory_gib:.0%} of {card.memory_gib:g} GiB", share)
+    if flops is not None and card is not None:
+        hours = flops / (card.bf16_tflops * 1e12 * ASSUMED_MFU * cluster.num_workers) / 3600
+        how = f"{flops:.3g} FLOP at {ASSUMED_MFU:.0%}, an assumption, of {card.bf16_tflops:g} TFLOP/s ({card.source})"
+        plan.add("time", f"{hours:,.1f} h", how)
+        plan.add("GPU hours", f"{hours * cluster.num_workers:,.0f}")
         if cluster.price_per_gpu_hour is not None:
-            plan.add(
-                "cost",
-                f"{hours * cluster.num_workers * cluster.price_per_gpu_hour:,.0f}",
-                "GPU hours × price_per_gpu_hour",
-            )
+            cost = hours * cluster.num_workers * cluster.price_per_gpu_hour
+            plan.add("cost", f"{cost:,.0f}", f"GPU hours × price_per_gpu_hour={cluster.price_per_gpu_hour:g}")
     _machine_lacks(plan, cluster)
+
+
+def fits(memory_gib: float, hardware: str) -> bool:
+    """Whether a GPU's memory is enough, with headroom."""
+    return memory_gib <= (1 - HEADROOM) * ACCELERATORS[hardware].memory_gib
 
 
 def _machine_lacks(plan: Plan, cluster: ClusterSettings) -> None:

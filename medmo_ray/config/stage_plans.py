@@ -1,36 +1,27 @@
 """The plan of each job, from its recipe."""
 
 import math
-from pathlib import Path
-from typing import Any
 
 from medmo_ray.config.architecture import Architecture, architecture_of
-from medmo_ray.config.base import RunSettings
 from medmo_ray.config.corpus import BOX_TASKS, CorpusRecipe
 from medmo_ray.config.dapo import DapoRecipe
-from medmo_ray.config.hardware import ACCELERATORS
+from medmo_ray.config.hardware import ACCELERATORS, HEADROOM
+from medmo_ray.config.memory import GIB, Arithmetic, MicroBatch, training_memory
 from medmo_ray.config.pipeline import PipelineRecipe
 from medmo_ray.config.plan import (
     Plan,
-    activation_gib,
     count,
+    fits,
     hardware_lines,
     path_lacks,
     read_manifest,
     resolve,
+    run_directory,
     shape_lines,
-    training_state_gib,
-    working_weights_gib,
 )
-from medmo_ray.config.sft import SftRecipe
-
-TEXT_ONLY = {"text_qa", "summarisation"}
-"""Tasks whose samples have no image."""
-
-
-def run_directory(run: RunSettings) -> Path:
-    """Directory of a run, absolute."""
-    return resolve(run.root) / run.name
+from medmo_ray.config.samples import count_samples, largest_image_tokens
+from medmo_ray.config.sft import TuningSettings
+from medmo_ray.config.sft_plan import plan_sft
 
 
 def plan_corpus(recipe: CorpusRecipe) -> Plan:
@@ -68,62 +59,6 @@ def _plan_mixture(recipe: CorpusRecipe) -> Plan:
     return plan
 
 
-def plan_sft(recipe: SftRecipe) -> Plan:
-    """Plan of `jobs/stage1_sft.py`, `stage2_sft.py` and `stage3_sft.py`."""
-    plan = Plan(f"stage {recipe.stage}, supervised fine-tuning")
-    run, data, batch = run_directory(recipe.run), recipe.data, recipe.batch
-    corpus = resolve(data.corpus) if data.corpus else run / "corpus"
-    before = run / "model" if recipe.stage == 1 else run / f"stage{recipe.stage - 1}" / "export"
-    architecture = architecture_of(recipe.model, before)
-    shape_lines(plan, architecture, recipe.model.path)
-    samples, origin = _samples(read_manifest(corpus), data.tasks, data.expected_samples)
-    image_tokens = 0 if architecture is None else _image_tokens(architecture, data.image_side_px, data.max_pixels)
-    if data.tasks and set(data.tasks) <= TEXT_ONLY:
-        image_tokens = 0
-    tokens = image_tokens + data.expected_text_tokens
-    per_worker, origin_per_worker = batch.per_worker, f"per_worker {batch.per_worker}"
-    if data.packing is not None:
-        per_worker = max(1, data.packing.token_budget // max(1, tokens))
-        origin_per_worker = f"about {per_worker} in a pack of {data.packing.token_budget:,} tokens"
-    per_step = per_worker * batch.accumulation * recipe.cluster.num_workers
-    steps = math.ceil(samples * recipe.epochs / per_step) if not math.isnan(samples) else math.nan
-    if recipe.max_steps is not None:
-        steps = recipe.max_steps if math.isnan(steps) else min(steps, recipe.max_steps)
-    plan.add("samples", count(samples), origin)
-    plan.add(
-        "samples of a step", f"{per_step:,}",
-        f"{origin_per_worker} × accumulation {batch.accumulation} × workers {recipe.cluster.num_workers}",
-    )  # fmt: skip
-    plan.add(
-        "optimizer steps", count(steps), f"samples × epochs {recipe.epochs} / samples of a step, at most max_steps"
-    )
-    plan.add(
-        "tokens of a sample",
-        count(tokens),
-        f"image {image_tokens} at most + text {data.expected_text_tokens} (expected)",
-    )
-    plan.add("tokens in all", count(steps * per_step * tokens))
-    memory, flops = None, None
-    if architecture is not None and recipe.cluster.use_gpu:
-        parts = (
-            training_state_gib(architecture, recipe.cluster.num_workers),
-            working_weights_gib(architecture),
-            activation_gib(architecture, tokens * per_worker, recipe.activation_checkpointing),
-        )
-        memory = sum(parts)
-        plan.add(
-            "memory per GPU",
-            f"{memory:.1f} GiB",
-            "state {:.1f} + gathered weights {:.1f} + activations {:.1f}".format(*parts),
-        )
-        passes = 4 if recipe.activation_checkpointing else 3
-        if not math.isnan(steps):
-            flops = steps * per_step * passes * architecture.forward_flops(data.expected_text_tokens, image_tokens)
-    hardware_lines(plan, recipe.cluster, memory, flops)
-    path_lacks(plan, recipe.model.path, None if recipe.model.tiny else before, corpus)
-    return plan
-
-
 def plan_dapo(recipe: DapoRecipe) -> Plan:
     """Plan of `jobs/stage4_dapo.py`."""
     plan = Plan("stage 4, DAPO")
@@ -132,7 +67,7 @@ def plan_dapo(recipe: DapoRecipe) -> Plan:
     before = run / "stage3" / "export"
     architecture = architecture_of(recipe.model, before)
     shape_lines(plan, architecture, recipe.model.path)
-    total, origin = _samples(read_manifest(corpus), prompts.tasks, prompts.expected_prompts)
+    total, origin = count_samples(read_manifest(corpus), prompts.tasks, prompts.expected_prompts)
     if prompts.num_prompts is not None and not math.isnan(total):
         total, origin = min(total, prompts.num_prompts), f"{origin}, at most num_prompts"
     steps = total * algorithm.epochs // recipe.prompts_per_step if not math.isnan(total) else math.nan
@@ -156,7 +91,7 @@ def plan_dapo(recipe: DapoRecipe) -> Plan:
         f"{prompts.expected_completion_tokens} expected, {prompts.max_completion_tokens} at most "
         f"({count(completions * prompts.max_completion_tokens)})",
     )  # fmt: skip
-    image = 0 if architecture is None else _image_tokens(architecture, prompts.image_side_px, prompts.max_pixels)
+    image = 0 if architecture is None else largest_image_tokens(architecture, prompts.image_side_px, prompts.max_pixels)
     plan.add("prompt", f"{prompts.max_prompt_tokens:,} tokens at most", f"an image takes up to {image:,} of them")
     if image > prompts.max_prompt_tokens:
         plan.impossible.append(
@@ -194,17 +129,23 @@ def _dapo_memory_and_flops(
     if architecture is None or recipe.cluster.hardware not in ACCELERATORS or not recipe.cluster.use_gpu:
         return None, None
     prompts, algorithm, workers = recipe.prompts, recipe.algorithm, recipe.cluster.num_workers
-    state = training_state_gib(architecture, workers)
-    gathered = working_weights_gib(architecture)
     longest = prompts.max_prompt_tokens + prompts.max_completion_tokens
-    activations = activation_gib(architecture, longest * algorithm.batch_per_worker, checkpointing=True)
+    # verl keeps the logits of a whole row, and trains with recomputation.
+    rows = MicroBatch(*(longest * algorithm.batch_per_worker,) * 2, image_tokens * 4 * algorithm.batch_per_worker)
+    held = training_memory(architecture, Arithmetic(2, True, TuningSettings()), rows, workers)
+    state, training = held.state / GIB, (held.in_flight + held.activations) / GIB
     rollout = recipe.rollout.gpu_memory_share * ACCELERATORS[recipe.cluster.hardware].memory_gib
     # verl lets vLLM sleep while the actor trains, so the two phases do not add up; the sharded state stays through both.
-    memory = state + max(gathered + activations, rollout)
+    memory = state + max(training, rollout)
     plan.add(
         "memory per GPU", f"{memory:.1f} GiB",
-        f"state {state:.1f} + the larger of training {gathered + activations:.1f} and vLLM {rollout:.1f} (it sleeps meanwhile)",
+        f"state {state:.1f} + the larger of training {training:.1f} and vLLM {rollout:.1f} (it sleeps meanwhile)",
     )  # fmt: skip
+    if not fits(memory, recipe.cluster.hardware):
+        plan.impossible.append(
+            f"about {memory:.0f} GiB a GPU are more than {recipe.cluster.hardware} has, less {HEADROOM:.0%} that stay free: halve "
+            "algorithm.batch_per_worker and double algorithm.accumulation, lower rollout.gpu_memory_share, or raise cluster.num_workers"
+        )
     weights = 2 * architecture.parameters / recipe.rollout.tensor_parallel / 2**30
     if weights > rollout:
         plan.impossible.append(
@@ -217,21 +158,3 @@ def _dapo_memory_and_flops(
     forward = architecture.forward_flops(min(text, 128) + prompts.expected_completion_tokens, image_tokens)
     # Prefill and generation: 1 forward; log-probabilities: 1; update with recomputation: 4.
     return memory, steps * recipe.completions_per_step * 6 * forward
-
-
-def _image_tokens(architecture: Architecture, side_px: int | None, max_pixels: int) -> int:
-    side = side_px or math.isqrt(max_pixels)
-    return architecture.image_tokens(side, side)
-
-
-def _samples(manifest: dict[str, Any] | None, tasks: tuple[str, ...] | None, expected: int | None) -> tuple[float, str]:
-    """Training samples of the tasks: counted in the manifest, else what the recipe expects."""
-    if manifest is not None:
-        rows = [row for row in manifest.get("composition", []) if row["split"] == "train"]
-        weights = manifest.get("weights", {})
-        wanted = [row for row in rows if tasks is None or row["task"] in tasks]
-        total = round(sum(row["rows"] * weights.get(row["dataset"], 1) for row in wanted))
-        return total, f"counted in the corpus manifest{', by weight' if weights else ''}"
-    if expected is not None:
-        return expected, "expected_samples of the recipe; the corpus is not built yet"
-    return math.nan, "not known before the corpus is built"

@@ -7,10 +7,10 @@ import psutil
 import torch
 import torch.distributed as dist
 
-from medmo_ray.config.architecture import Architecture, architecture_of
+from medmo_ray.config.architecture import architecture_of
 from medmo_ray.config.base import ClusterSettings
+from medmo_ray.config.memory import GIB, Arithmetic, MicroBatch, training_memory
 from medmo_ray.config.model import ModelSettings
-from medmo_ray.config.plan import working_weights_gib
 from medmo_ray.config.sft import TuningSettings
 from medmo_ray.errors import ClusterError
 
@@ -31,7 +31,8 @@ def memory_lack(model: Path, device: torch.device, tuning: TuningSettings) -> Cl
     architecture = architecture_of(ModelSettings(path=str(model)))
     if architecture is None:
         return None
-    needed = _state_gib(architecture, tuning) / dist.get_world_size() + working_weights_gib(architecture)
+    held = training_memory(architecture, Arithmetic(2, True, tuning), MicroBatch(0, 0, 0), dist.get_world_size())
+    needed = held.total / GIB
     missing = torch.tensor(needed - _free_gib(device), dtype=torch.float64)
     dist.all_reduce(missing, op=dist.ReduceOp.MAX)
     if missing <= 0:
@@ -41,14 +42,6 @@ def memory_lack(model: Path, device: torch.device, tuning: TuningSettings) -> Cl
         f"takes {needed:.1f} GiB on each before any activation, and a worker has {float(missing):.1f} GiB less than that free. "
         "Raise cluster.num_workers, use workers with more memory, or train less of the model (tuning.lora, tuning.frozen)."
     )
-
-
-def _state_gib(architecture: Architecture, tuning: TuningSettings) -> float:
-    """float32 weights, and for those that are trained their gradient and two moments; adapters are left out as small."""
-    still = {*tuning.frozen, *(tuning.lora.parts if tuning.lora else ())}
-    text = 4 if "language" in still else 16
-    vision = 4 if {"vision", "projector"} <= still else 16
-    return (text * architecture.text_parameters + vision * architecture.vision_parameters) / 2**30
 
 
 def _free_gib(device: torch.device) -> float:
