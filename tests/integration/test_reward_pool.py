@@ -218,6 +218,11 @@ def test_prometheus_is_told(pool: RewardPool) -> None:
     assert {now[f'reward_term_count{{term="{term}"}}'] for term in ("bbox", "label", "tags", "overlong")} == {9}
     assert now['reward_term_bucket{le="1e-09",term="overlong"}'] == 9  # none was too long
     assert now['reward_term_bucket{le="1e-09",term="bbox"}'] == 1
+    replicas = 'serve_deployment_replica_healthy{application="rewards"}'  # Serve's own, after its first look at each
+    deadline = time.monotonic() + 30
+    while prometheus().get(replicas) != status().num_running:
+        assert time.monotonic() < deadline, prometheus().get(replicas)
+        time.sleep(0.3)
 
 
 def test_command_line(pool: RewardPool, capsys: pytest.CaptureFixture[str]) -> None:
