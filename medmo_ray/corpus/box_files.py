@@ -73,7 +73,8 @@ def voc_boxes(content: str | bytes, file: str) -> tuple[LabelledBox, ...]:
     boxes = []
     for thing in root.iter("object"):
         label = (thing.findtext("name") or "").strip()
-        corners = [thing.findtext(f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
+        box = thing.find("bndbox")
+        corners = [None if box is None else box.findtext(corner) for corner in ("xmin", "ymin", "xmax", "ymax")]
         try:
             x1, y1, x2, y2 = (float(corner or "") for corner in corners)
         except ValueError as error:

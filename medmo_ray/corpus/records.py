@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medmo_ray.corpus.checks import CheckedImage, ImageFacts, Unusable, check_boxes, check_image
+from medmo_ray.corpus.checks import CheckedImage, ImageFacts, Unusable, check_boxes, check_image, in_answer_order
 from medmo_ray.corpus.listing import is_unicode
 from medmo_ray.corpus.registry import Annotated, Importer, RawRecord
 from medmo_ray.corpus.sample import IMAGE_PLACEHOLDER
@@ -67,7 +67,8 @@ def check_record(source: Importer, record: RawRecord, known: Sequence[ImageFacts
     Args:
         source: The importer that listed the record; its recipe says what is left out.
         record: Where the record lies.
-        known: Facts of its images from an earlier check.
+        known: Facts of its images from an earlier check, which found its boxes sound too; whether they are still the same,
+            `Checked.content_digest` tells.
 
     Raises:
         checks.Unusable: It cannot become a sample; says why.
@@ -86,7 +87,8 @@ def check_record(source: Importer, record: RawRecord, known: Sequence[ImageFacts
         raise Unusable("nothing in it", "neither an image nor a text")
     if boxes or not annotated.conversation:
         first = images[0].image
-        boxes = check_boxes(boxes, first.width_px, first.height_px, source.recipe.max_boxes_per_image)
+        most = source.recipe.max_boxes_per_image
+        boxes = in_answer_order(boxes) if known else check_boxes(boxes, first.width_px, first.height_px, most)
     checked = Checked(record, images, boxes, annotated)
     if annotated.conversation:
         _check_conversation(checked, source.tasks)
@@ -97,9 +99,10 @@ def _check_unicode(raw: Annotated) -> None:
     """JSON can hold halves of characters (surrogates), which no table and no tokenizer takes."""
     labels = (label for label, _ in raw.boxes)
     owners = (raw.patient_id, raw.study_id, raw.group, raw.body_system, raw.modality, raw.licence)
-    for text in (*raw.conversation, *labels, *(image.path for image in raw.images), *filter(None, owners)):
-        if not is_unicode(text):
-            raise Unusable("text with half a character", ascii(text)[:200])
+    texts = (*raw.conversation, *labels, *(image.path for image in raw.images), *filter(None, owners))
+    if not is_unicode("".join(texts)):
+        broken = next(text for text in texts if not is_unicode(text))
+        raise Unusable("text with half a character", ascii(broken)[:200])
 
 
 def _check_conversation(checked: Checked, tasks: tuple[str, ...]) -> None:

@@ -174,9 +174,7 @@ class Sample:
     def content_digest(self) -> str:
         """SHA-256 over every field; equal samples have equal digests on any machine and in any file format."""
         row = self.to_row()
-        for image in row["images"]:
-            image["bytes"] = hashlib.sha256(image["bytes"]).hexdigest()
-        return hashlib.sha256(json.dumps(row, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return row_digest(row, [hashlib.sha256(image["bytes"]).hexdigest() for image in row["images"]])
 
     def to_row(self) -> dict[str, Any]:
         """The sample as a row of `SAMPLE_SCHEMA`."""
@@ -197,6 +195,13 @@ class Sample:
         values["images"] = tuple(SampleImage(**image) for image in row["images"])
         values["boxes"] = tuple(LabelledBox(b["label"], (b["x1"], b["y1"], b["x2"], b["y2"])) for b in row["boxes"])
         return cls(**values)
+
+
+def row_digest(row: dict[str, Any], hashes: Iterable[str]) -> str:
+    """`Sample.content_digest` of a row whose images have these SHA-256."""
+    images = [image | {"bytes": sha256} for image, sha256 in zip(row["images"], hashes, strict=True)]
+    text = json.dumps(row | {"images": images}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def to_table(samples: Iterable[Sample]) -> pa.Table:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from medmo_ray.corpus.checks import ImageFacts, Unusable
+from medmo_ray.corpus.checks import ImageFacts, Unusable, keep_picture_memory
 from medmo_ray.corpus.contamination.held import LEAKS, as_reason, leaks_of
 from medmo_ray.corpus.files import BuildFiles, atomic
 from medmo_ray.corpus.listing import RECORD_SCHEMA, read_unit, record_of, spelt_out
@@ -70,6 +70,7 @@ class Scan:
 
     def __call__(self, unit: int) -> int:
         """Scan a unit and write its lines; returns how many of its records are bad."""
+        keep_picture_memory()
         start, rows = read_unit(self.files.listing, unit)
         lines = [self._line(index, row) for index, row in enumerate(rows, start)]
         with atomic(self.files.scan(unit)) as file:
@@ -127,7 +128,8 @@ class Lines:
     def units(self, columns: Iterable[str]) -> Iterator[pa.Table]:
         """The lines of each unit."""
         for path in self.paths:
-            yield pq.read_table(path, columns=list(columns), use_threads=False)
+            with pq.ParquetFile(path) as file:
+                yield file.read(columns=list(columns), use_threads=False)
 
     def candidates(self) -> Candidates:
         """The usable records, in order."""

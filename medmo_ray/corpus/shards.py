@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -18,7 +17,7 @@ from medmo_ray.corpus.files import BuildFiles, atomic
 from medmo_ray.corpus.listing import record_of
 from medmo_ray.corpus.manifest import Shard
 from medmo_ray.corpus.records import check_record
-from medmo_ray.corpus.sample import SAMPLE_SCHEMA, Sample, to_table
+from medmo_ray.corpus.sample import SAMPLE_SCHEMA, Sample, row_digest
 from medmo_ray.corpus.tally import Tally, tally_shard
 from medmo_ray.errors import DataError
 
@@ -43,6 +42,26 @@ class WrittenPart(BaseModel):
     shards: tuple[WrittenShard, ...]
 
 
+class _HashedFile:
+    """A file that knows the SHA-256 of what was written to it, so that a shard is not read back."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash = file, hashlib.sha256()
+        self.flush, self.tell = file.flush, file.tell
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+
 class ShardWriter:
     """Writes samples of one split and task to a Parquet file, a row group at a time.
 
@@ -51,12 +70,13 @@ class ShardWriter:
     """
 
     def __init__(self, file: BinaryIO, row_group_rows: int) -> None:
-        self._rows, self._waiting = row_group_rows, list[Sample]()
+        self._rows, self._waiting = row_group_rows, list[dict[str, Any]]()
         self._content = hashlib.sha256()
         self.row_groups: list[int] = []
         leaves = _leaf_columns()
+        self._file = _HashedFile(file)
         self._parquet = pq.ParquetWriter(
-            file,
+            self._file,
             SAMPLE_SCHEMA,
             compression={leaf: "NONE" if leaf == IMAGE_BYTES else "ZSTD" for leaf in leaves},
             use_dictionary=[leaf for leaf in leaves if leaf != IMAGE_BYTES],
@@ -65,23 +85,25 @@ class ShardWriter:
 
     def add(self, sample: Sample) -> None:
         """Take the next sample."""
-        self._waiting.append(sample)
+        self._waiting.append(sample.to_row())
         if len(self._waiting) == self._rows:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
-            self._parquet.write_table(to_table(self._waiting), row_group_size=self._rows)
+            table = pa.Table.from_pylist(self._waiting, schema=SAMPLE_SCHEMA)
+            self._parquet.write_table(table, row_group_size=self._rows)
             self.row_groups.append(len(self._waiting))
-            for sample in self._waiting:
-                self._content.update(sample.content_digest().encode())
+            for row in self._waiting:
+                hashes = [image["sha256"] for image in row["images"]]  # taken when the image was checked
+                self._content.update(row_digest(row, hashes).encode())
             self._waiting.clear()
 
-    def finish(self) -> str:
-        """Write what is waiting and the footer; returns the digest of the samples in their order."""
+    def finish(self) -> tuple[str, str]:
+        """Write what is waiting and the footer; returns the SHA-256 of the file and the digest of the samples in their order."""
         self._flush()
         self._parquet.close()
-        return self._content.hexdigest()
+        return self._file.sha256, self._content.hexdigest()
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -123,7 +145,7 @@ def write_part(samples: Iterable[Sample], split: str, number: int, files: BuildF
                 file = open_files.enter_context(atomic(files.shard(split, sample.task, number)))
                 writers[sample.task] = open_files.enter_context(ShardWriter(file, row_group_rows))
             writers[sample.task].add(sample)
-        contents = {task: writer.finish() for task, writer in writers.items()}
+        digests = {task: writer.finish() for task, writer in writers.items()}
     for task, writer in writers.items():
         path = files.shard(split, task, number)
         shard = Shard(
@@ -133,17 +155,12 @@ def write_part(samples: Iterable[Sample], split: str, number: int, files: BuildF
             rows=sum(writer.row_groups),
             row_groups=tuple(writer.row_groups),
             bytes=path.stat().st_size,
-            sha256=_sha256(path),
-            content=contents[task],
+            sha256=digests[task][0],
+            content=digests[task][1],
         )
         written.append(WrittenShard(shard=shard, tally=tally_shard(path)))
     with atomic(files.part(split, number)) as file:
         file.write(WrittenPart(shards=tuple(written)).model_dump_json().encode())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

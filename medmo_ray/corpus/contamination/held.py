@@ -63,10 +63,10 @@ def leaks_of(source: Importer, checked: Checked, path: Path) -> list[Leak]:
     Args:
         source: Of the record.
         checked: The record.
-        path: Of the index; there is none where the recipe names no sets.
+        path: Of the index; not read where the recipe names no sets.
     """
     raw = checked.annotated
-    if raw.split == "held_out" or not path.exists():
+    if not source.recipe.evaluation or raw.split == "held_out":
         return []
     name = source.spec.name if isinstance(source, DatasetImporter) else source.dataset
     pixels = tuple(image.pixels for image in checked.images)
