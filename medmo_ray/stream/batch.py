@@ -9,6 +9,7 @@ positions, the count from each sample's start, by which attention tells them apa
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from medmo_ray.stream.render import IGNORED, ChatTokens, Rendered, Size, moved_t
 
 _DUMMY_SIZE: Size = (CELL_PX, CELL_PX)
 _GREY = 127
+_TEXTS = ("id", "dataset", "task", "messages")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class BatchEncoder:
         self._frame = frame
         self._data = data
 
-    def encode(self, rows: pa.Table) -> NDArray[np.uint8]:
+    def encode(self, rows: "pa.Table | Iterable[RawRow]") -> NDArray[np.uint8]:
         """One flat buffer (`stream.flat`) with the arrays of a micro-batch.
 
         tokens, targets int32 [N, L]; positions int32 [3, N, L]; lengths int32 [samples]; patches uint8 [P, 768]; grid int32
@@ -65,11 +67,11 @@ class BatchEncoder:
         """
         return self.lay_out(*self.examples(rows))
 
-    def examples(self, rows: pa.Table) -> tuple[list[Example], list[tuple[str, str]]]:
+    def examples(self, rows: "pa.Table | Iterable[RawRow]") -> tuple[list[Example], list[tuple[str, str]]]:
         """The samples, their images decoded and their boxes moved; and (id, reason) of each that is skipped."""
         examples: list[Example] = []
         skipped: list[tuple[str, str]] = []
-        for row in _raw_rows(rows):
+        for row in _raw_rows(rows) if isinstance(rows, pa.Table) else rows:
             try:
                 examples.append(self._example(row))
             except DataError as error:
@@ -179,14 +181,14 @@ class RawRow:
     images: list[tuple[NDArray[np.uint8], Size]]
 
 
-def _raw_rows(rows: pa.Table) -> list[RawRow]:
-    images = rows.column("images").combine_chunks()
-    fields = images.values
-    sizes = zip(fields.field("width_px").to_pylist(), fields.field("height_px").to_pylist(), strict=True)
-    encoded = list(zip(binary_values(fields.field("bytes")), sizes, strict=True))
-    bounds = images.offsets.to_pylist()
-    names, datasets, tasks, messages = (rows.column(name).to_pylist() for name in ("id", "dataset", "task", "messages"))
-    return [
-        RawRow(names[row], datasets[row], tasks[row], messages[row], encoded[bounds[row] : bounds[row + 1]])
-        for row in range(len(names))
-    ]
+def _raw_rows(rows: pa.Table) -> Iterator[RawRow]:
+    for batch in rows.to_batches():
+        images = batch.column("images")
+        fields = images.values
+        sizes = zip(fields.field("width_px").to_pylist(), fields.field("height_px").to_pylist(), strict=True)
+        encoded = list(zip(binary_values(fields.field("bytes")), sizes, strict=True))
+        names, datasets, tasks, messages = (batch.column(name).to_pylist() for name in _TEXTS)
+        bounds = images.offsets.to_pylist()
+        for row, name in enumerate(names):
+            shown = encoded[bounds[row] : bounds[row + 1]]
+            yield RawRow(name, datasets[row], tasks[row], messages[row], shown)

@@ -47,6 +47,22 @@ def to_cell(buffer: NDArray[np.uint8]) -> pa.Array:
     return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(buffer)])
 
 
+def ipc_buffer(table: pa.Table) -> NDArray[np.uint8]:
+    """A table as an Arrow IPC stream; of what its chunks are views of, only their own bytes are copied, once."""
+    mock = pa.MockOutputStream()
+    _write_stream(table, mock)
+    buffer = np.empty(mock.size(), np.uint8)
+    with pa.FixedSizeBufferWriter(pa.py_buffer(buffer)) as sink:
+        _write_stream(table, sink)
+    return buffer
+
+
+def ipc_table(buffer: NDArray[np.uint8]) -> pa.Table:
+    """The table of `ipc_buffer`, as views of the buffer."""
+    with pa.ipc.open_stream(pa.py_buffer(buffer)) as stream:
+        return stream.read_all()
+
+
 def binary_values(column: pa.Array | pa.ChunkedArray) -> list[NDArray[np.uint8]]:
     """The values of a large_binary column as views; taking a scalar out of Arrow would copy each."""
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
@@ -57,6 +73,11 @@ def binary_values(column: pa.Array | pa.ChunkedArray) -> list[NDArray[np.uint8]]
         whole = np.frombuffer(content, np.uint8) if content is not None else np.empty(0, np.uint8)
         found += [whole[start:stop] for start, stop in pairwise(bounds.tolist())]
     return found
+
+
+def _write_stream(table: pa.Table, sink: pa.NativeFile) -> None:
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
 
 
 def _views(buffer: NDArray[np.uint8], header: list[list[Any]], base: int) -> Arrays:

@@ -1,38 +1,40 @@
 """The plan as a stream: Ray Data reads and encodes on the nodes' CPUs, each rank takes its micro-batches in order.
 
-Two stages. The first reads a window and sends its micro-batches on as raw bytes, one row each; the second, a pool of
-actors, makes one micro-batch at a time into a flat buffer. Ray Data keeps the order, and `streaming_split` deals rows
-out one by one, so rank r of W meets micro-batches r, r + W, r + 2W … of the plan. Each rank checks the number of every
-one that it takes: an order that broke stops the run, it never drifts.
+Two stages. The first reads windows and sends their micro-batches on as raw bytes; the second, a pool of actors, makes
+each micro-batch into a flat buffer. Rank r of W meets micro-batches r, r + W, r + 2W … of the plan. What Ray Data costs it
+costs for each row that it hands on, so a row is a parcel: some micro-batches of one rank. Ray Data keeps the order of rows and
+`streaming_split` deals them out one by one. Each rank checks the number of every micro-batch that it takes: an order that
+broke stops the run, it never drifts.
 """
 
 import contextlib
+import math
 import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 
 from medmo_ray.config.sft import SftRecipe
 from medmo_ray.errors import TrainingError
 from medmo_ray.model.store import Store
-from medmo_ray.stream.flat import Arrays, arrays, binary_values, to_cell
+from medmo_ray.stream.flat import Arrays, arrays, ipc_buffer, ipc_table
+from medmo_ray.stream.memory import keep_freed_memory
+from medmo_ray.stream.parcels import NOTHING, joined, numbered, parcels, parted
 from medmo_ray.stream.plan import EpochPlan, Window
 from medmo_ray.stream.read import TrainingRows, training_rows
 
-NOTHING = -1
-"""Number of an empty micro-batch: a rank's turn in a round for which the step has none left."""
 PREFETCHED = 2
 """Micro-batches that wait, decoded, beside each rank."""
-
-
-READ_AHEAD_WINDOWS = 1
-"""Windows that are read at a time: raw bytes come far faster than they are decoded."""
+READERS = 1
+"""Tasks that read at a time: raw bytes come far faster than they are decoded."""
+READ_TASKS = 256
+"""Tasks that a run's windows are shared out to at most: each costs time before the first micro-batch comes."""
 
 
 @dataclass(frozen=True)
@@ -62,62 +64,65 @@ class StreamSource:
 
 
 class ReadStage:
-    """Stage 1: window → its micro-batches as raw rows."""
+    """Stage 1: some windows in a row → parcels of raw rows."""
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
-        plan = self._source.rows.plan
-        for index in batch["window"].tolist():
-            yield from self.read(plan.windows[index])
+        keep_freed_memory()
+        windows = self._source.rows.plan.windows
+        for first, stop in zip(batch["first"].tolist(), batch["stop"].tolist(), strict=True):
+            slots = (slot for window in windows[first:stop] for slot in self.read(window))
+            yield from parcels(slots, self._source.world_size)
 
     def read(self, window: Window) -> Iterator[pa.Table]:
         """The micro-batches of a window from the cursor on, and the empty ones after the end of a step."""
         source, rows = self._source, self._source.rows
         for number, table in rows.micro_batches(window, source.cursor):
-            yield _numbered(number, _ipc(table))
+            yield numbered(number, ipc_buffer(table))
             for _ in range(rows.plan.padding_after(number, source.world_size)):
-                yield _numbered(NOTHING, _ipc(table.slice(0, 0)))
+                yield numbered(NOTHING, ipc_buffer(table.slice(0, 0)))
 
 
 class EncodeStage:
-    """Stage 2: raw rows → one flat buffer."""
+    """Stage 2: the raw rows of each micro-batch of a parcel → one flat buffer."""
 
     def __init__(self, source: StreamSource) -> None:
         from medmo_ray.corpus.manifest import Manifest
         from medmo_ray.stream.batch import BatchEncoder
 
+        keep_freed_memory()
         frame = Manifest.load(source.corpus).frame
         self._encoder = BatchEncoder(source.model, frame, source.recipe.data)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        (raw,) = binary_values(table.column("payload"))
-        with pa.ipc.open_stream(pa.py_buffer(raw)) as stream:
-            rows = stream.read_all()
-        return pa.table({"number": table.column("number"), "payload": to_cell(self._encoder.encode(rows))})
+        encoded = [numbered(number, self._encoder.encode(ipc_table(raw))) for number, raw in parted(table)]
+        return joined(encoded, table.num_columns // 2)
 
 
 def split_stream(source: StreamSource) -> list[Any]:
     """One Ray Data iterator for each rank, from the cursor on; call it on one rank and hand the others theirs."""
     plan, recipe = source.rows.plan, source.recipe
     windows = [
-        {"window": index}
+        index
         for index, window in enumerate(plan.windows)
         if window.stop > source.cursor and window.first < plan.num_micro_batches
     ]
+    bounds = [*windows[:: math.ceil(len(windows) / READ_TASKS)], windows[-1] + 1]
+    tasks = [{"first": first, "stop": stop} for first, stop in pairwise(bounds)]
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.execution_options.exclude_resources = ray.data.ExecutionResources(
         cpu=recipe.cluster.num_workers * recipe.cluster.cpus_per_worker,
         gpu=recipe.cluster.num_workers if recipe.cluster.use_gpu else 0,
     )
-    context.target_max_block_size = 1  # a block for each row: Ray Data must not join micro-batches
+    context.target_max_block_size = 1  # a block for each row: Ray Data must not join parcels
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    dataset = ray.data.from_items(windows, override_num_blocks=len(windows))
+    dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks))
     dataset = dataset.map_batches(
-        ReadStage(source), batch_size=1, num_cpus=0.25, compute=ray.data.TaskPoolStrategy(size=READ_AHEAD_WINDOWS)
+        ReadStage(source), batch_size=1, num_cpus=0.25, compute=ray.data.TaskPoolStrategy(size=READERS)
     )
     dataset = dataset.map_batches(
         EncodeStage,
@@ -218,9 +223,9 @@ class RankStream:
     def _fetch(self, iterator: Any) -> None:
         try:
             for table in iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
-                (payload,) = binary_values(table.column("payload"))
-                if not self._put((table.column("number")[0].as_py(), arrays(payload))):
-                    return
+                for number, payload in parted(table):
+                    if not self._put((number, arrays(payload))):
+                        return
             self._put(TrainingError("The stream ended before the plan did: the corpus changed while the run went on."))
         except BaseException as error:  # noqa: BLE001 - raised again by `take`, in the thread that trains
             self._put(error)
@@ -233,14 +238,3 @@ class RankStream:
             except queue.Full:
                 continue
         return False
-
-
-def _numbered(number: int, payload: pa.Array) -> pa.Table:
-    return pa.table({"number": pa.array([number], pa.int64()), "payload": payload})
-
-
-def _ipc(table: pa.Table) -> pa.Array:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return to_cell(np.frombuffer(sink.getvalue(), np.uint8))

@@ -16,7 +16,9 @@ from medmo_ray.errors import DataError
 from medmo_ray.stream.pack import PackedPlan
 from medmo_ray.stream.plan import EpochPlan, Window
 
-COLUMNS = ["id", "dataset", "task", "messages", "images"]
+COLUMNS = ["id", "dataset", "task", "messages"] + [
+    f"images.list.element.{name}" for name in ("bytes", "width_px", "height_px")
+]
 """What training needs of a sample."""
 
 
@@ -82,14 +84,15 @@ class TrainingRows:
             start: the first micro-batch wanted; earlier ones are left out.
 
         Yields:
-            The number of a micro-batch and its raw rows.
+            The number of a micro-batch and its raw rows: views of what was read, a chunk each.
         """
-        table = pa.concat_tables([self._read(group) for group in window.row_groups]).combine_chunks()
+        table = pa.concat_tables([self.row_group(group) for group in window.row_groups])
         for number, rows in enumerate(self.plan.cut(window), window.first):
             if start <= number < self.plan.num_micro_batches:
-                yield number, table.take(pa.array(rows))
+                yield number, pa.concat_tables([table.slice(row, 1) for row in rows.tolist()])
 
-    def _read(self, group: int) -> pa.Table:
+    def row_group(self, group: int) -> pa.Table:
+        """One of the plan's row groups, `COLUMNS` of it."""
         shard, index = self.groups[group]
         return read_row_group(self.corpus, shard, index, COLUMNS)
 
