@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
+from medmo_ray.model.failures import plain_errors
 from medmo_ray.model.progress import FileSum
 from medmo_ray.model.store import Store
 
@@ -88,12 +89,24 @@ class _SummedFiles(FileSystem):
                 summed = _SummedStream(stream)
                 yield summed
         except Exception as error:
-            # torch.save hides what its stream raised, and errors of a store's library may not survive the way to rank 0.
+            # torch.save hides what its stream raised, and plain words are all that is sure to reach the other ranks.
             cause = (summed.error if summed is not None else None) or error
             number = cause.errno if isinstance(cause, OSError) else None
             words = (isinstance(cause, OSError) and cause.strerror) or f"{type(cause).__name__}: {cause}"
             raise OSError(number, words, str(path)) from error
         self.written[str(path).rsplit("/", 1)[-1]] = FileSum(summed.num_bytes, summed.sha256.hexdigest())
+
+    def mkdir(self, path: Any) -> None:
+        with plain_errors(path):
+            super().mkdir(path)
+
+    def exists(self, path: Any) -> bool:
+        with plain_errors(path):
+            return bool(super().exists(path))
+
+    def rename(self, path: Any, new_path: Any) -> None:
+        with plain_errors(path):
+            super().rename(path, new_path)
 
 
 class _SummedStream:

@@ -1,6 +1,8 @@
 """Why a checkpoint could not be written, in words, and whether trying again is of use."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch.distributed.checkpoint.api import CheckpointException
 
@@ -30,6 +32,17 @@ class NoSpaceError(OSError):
 
     def __reduce__(self) -> tuple[type, tuple[int, int, str]]:
         return type(self), self._values
+
+
+@contextmanager
+def plain_errors(path: str) -> Iterator[None]:
+    """Make any error of a store's library an OSError: they travel between ranks, and not all of those survive it."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(None, f"{type(error).__name__}: {error}", path) from error
 
 
 def is_lasting(error: CheckpointException) -> bool:

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 
 from medmo_ray.config.sft import SftCheckpointSettings
 from medmo_ray.model.checkpoint import SummedWriter, TrainingState, training_state
-from medmo_ray.model.failures import NoSpaceError, SaveError, advice, explained, is_lasting
+from medmo_ray.model.failures import NoSpaceError, SaveError, advice, explained, is_lasting, plain_errors
 from medmo_ray.model.progress import FileSum, Progress, name_of, state_text
 from medmo_ray.model.store import Store, pauses
 
@@ -123,7 +123,11 @@ class CheckpointSaver:
         num_bytes = sum(self._ranks.all_gather("measure", lambda: _num_bytes(state)))
         self._patiently(lambda: self._attempt(state, progress, num_bytes), progress.step, num_bytes)
         self._complete = progress.step
-        self._patiently(lambda: self._ranks.broadcast("remove", self._remove_old), progress.step, num_bytes)
+        try:
+            self._ranks.broadcast("remove", self._remove_old)
+        except CheckpointException as error:
+            if self._ranks.is_coordinator:  # the next checkpoint tries again
+                self._report(f"Old checkpoints in {self._store.url} could not be removed: {explained(error)}")
 
     def _attempt(self, state: TrainingState, progress: Progress, num_bytes: int) -> None:
         place = self._store.place(progress.name)
@@ -133,23 +137,26 @@ class CheckpointSaver:
 
         def commit(parts: list[dict[str, FileSum]]) -> None:
             files = {name: sums for part in parts for name, sums in part.items()}
-            check_sizes(self._store, place, files)
-            self._store.commit(progress.name, state_text(progress, files))
+            with plain_errors(self._store.path(place)):
+                check_sizes(self._store, place, files)
+                self._store.commit(progress.name, state_text(progress, files))
 
         self._ranks.all_reduce("commit", lambda: writer.files, commit)
 
     def _prepare(self, place: str, num_bytes: int) -> None:
-        self._store.remove(place)
+        with plain_errors(self._store.path(place)):
+            self._store.remove(place)
         free = self._store.free_bytes()
         if free is not None and free < SPACE_SHARE * num_bytes:
             raise NoSpaceError(num_bytes, free, self._store.url)
 
     def _remove_old(self) -> None:
-        complete, _ = self._store.checkpoints()
         every = self._settings.keep_every_steps
-        for name in complete[: -self._settings.keep]:
-            if every is None or int(name.removeprefix("step-")) % every:
-                self._store.remove(name)
+        with plain_errors(self._store.url):
+            complete, _ = self._store.checkpoints()
+            for name in complete[: -self._settings.keep]:
+                if every is None or int(name.removeprefix("step-")) % every:
+                    self._store.remove(name)
 
     def _patiently(self, attempt: Callable[[], Any], step: int, num_bytes: int) -> None:
         """Try until it works, time is up or trying again is no use; all ranks decide alike."""
