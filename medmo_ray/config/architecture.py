@@ -70,15 +70,24 @@ class Architecture:
         """Floating-point operations of one forward pass over one sample: 2 per weight and token, plus attention."""
         return self.language_flops(num_text_tokens + num_image_tokens) + self.vision_flops(num_image_tokens)
 
-    def language_flops(self, tokens: float) -> float:
-        """Of the language model over one sample."""
-        weights = self.text_parameters - self.vocab_size * self.hidden_size * (0 if self.tied_embeddings else 1)
-        return 2 * weights * tokens + 2 * self.num_layers * self.num_heads * self.head_dim * tokens**2
+    def language_flops(self, tokens: float, learnt: float | None = None) -> float:
+        """Of the language model over one sample.
+
+        Args:
+            tokens: of the sample.
+            learnt: those whose logits are computed; None: all.
+        """
+        head = self.vocab_size * self.hidden_size
+        layers = self.text_parameters - head * (1 if self.tied_embeddings else 2)
+        logits = 2 * head * (tokens if learnt is None else learnt)
+        return 2 * layers * tokens + logits + 2 * self.num_layers * self.num_heads * self.head_dim * tokens**2
 
     def vision_flops(self, num_image_tokens: float) -> float:
-        """Of the vision tower over one image."""
-        patches = num_image_tokens * self.merge**2
-        return 2 * self.vision_parameters * patches + 4 * self.vision_depth * self.vision_hidden_size * patches**2
+        """Of the vision tower over one image: its blocks see patches, its mergers tokens."""
+        patches, positions = num_image_tokens * self.merge**2, self.vision_positions * self.vision_hidden_size
+        tower = 2 * (self.vision_parameters - self.projector_parameters - positions) * patches
+        attention = 4 * self.vision_depth * self.vision_hidden_size * patches**2
+        return tower + 2 * self.projector_parameters * num_image_tokens + attention
 
 
 KNOWN: dict[str, Architecture] = {

@@ -69,7 +69,7 @@ def sample_flops(recipe: SftRecipe, sizes: Architecture, samples: Samples) -> fl
     text = (2 if "language" in still else 3) + again
     vision = 1 if seen <= set(tuning.frozen) else (2 if seen <= still else 3) + again
     tokens = samples.tokens if recipe.data.packing else samples.padded_tokens or samples.tokens
-    return text * sizes.language_flops(tokens) + vision * sizes.vision_flops(samples.image_tokens)
+    return text * sizes.language_flops(tokens, samples.text_tokens) + vision * sizes.vision_flops(samples.image_tokens)
 
 
 def _step_lines(plan: Plan, recipe: SftRecipe, samples: Samples) -> tuple[float, int]:

@@ -36,8 +36,11 @@ def by_hand(sizes: Architecture, batch: DeviceBatch, text_passes: int, vision_pa
     weights = sizes.text_parameters  # tied: the table is the head
     width = sizes.num_heads * sizes.head_dim
     text = sum(2 * weights * n + 2 * sizes.num_layers * width * n**2 for n in batch.lengths)
-    patches = 16  # 64 × 64 px
-    vision = 2 * sizes.vision_parameters * patches + 4 * sizes.vision_depth * sizes.vision_hidden_size * patches**2
+    patches, mergers = 16, sizes.projector_parameters  # 64 × 64 px; a merger sees four patches as one token
+    tower = sizes.vision_parameters - mergers - sizes.vision_positions * sizes.vision_hidden_size
+    vision = (
+        2 * tower * patches + 2 * mergers * patches / 4 + 4 * sizes.vision_depth * sizes.vision_hidden_size * patches**2
+    )
     return text_passes * text + vision_passes * vision
 
 
