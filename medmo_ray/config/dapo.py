@@ -20,7 +20,9 @@ class PromptSettings(Settings):
     image_side_px: int | None = Field(None, ge=32, description="fixed square; the paper leaves it unset")
     max_prompt_tokens: int = Field(2048, ge=32)
     max_completion_tokens: int = Field(1024, ge=8)
-    num_prompts: int | None = Field(None, ge=1, description="use only so many prompts, from all over the corpus; unset: all")
+    num_prompts: int | None = Field(
+        None, ge=1, description="use only so many prompts, from all over the corpus; unset: all"
+    )
     expected_prompts: int | None = Field(None, ge=1, description="for plans made before the corpus is built")
     expected_completion_tokens: int = Field(128, ge=1, description="mean length of an answer, for plans")
 
