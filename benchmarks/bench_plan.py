@@ -158,17 +158,20 @@ def walked(samples: int, window: int) -> Facts:
 
 def ordered(samples: int) -> dict[str, Facts]:
     """The order of an epoch beside a uniform shuffle of the same samples, by the same measures."""
-    plan = EpochPlan("0" * 16, rows_of(samples), 42, 2, 2 * RANKS, WINDOW)
+    found = {f"windows of {window} row groups": _measures(_order(samples, window)) for window in (WINDOW, 8 * WINDOW)}
+    return {**found, "uniform shuffle": _measures(np.random.default_rng(1).permutation(samples))}
+
+
+def _order(samples: int, window_row_groups: int) -> NDArray[np.int64]:
+    """The corpus's places of all samples, in the order of training."""
+    plan = EpochPlan("0" * 16, rows_of(samples), 42, 2, 2 * RANKS, window_row_groups)
     starts = np.concatenate(([0], np.cumsum(plan.rows)))
-    ours = np.concatenate(
-        [
-            np.concatenate([np.arange(starts[group], starts[group + 1]) for group in window.row_groups])[rows]
-            for window in plan.windows
-            for rows in [np.concatenate(plan.cut(window))]
-        ]
-    )
-    uniform = np.random.default_rng(1).permutation(samples)
-    return {"windows": _measures(ours), "uniform shuffle": _measures(uniform)}
+    places = [
+        np.concatenate([np.arange(starts[group], starts[group + 1]) for group in window.row_groups])
+        for window in plan.windows
+    ]
+    cut = (np.concatenate(plan.cut(window)) for window in plan.windows)
+    return np.concatenate([rows[order] for rows, order in zip(places, cut, strict=True)])
 
 
 def _measures(order: NDArray[np.int64]) -> Facts:
