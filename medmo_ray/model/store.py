@@ -85,11 +85,11 @@ class Store:
 
     def commit(self, name: str, state: str) -> None:
         """Make a checkpoint that is written at `place(name)` the complete one of that name."""
-        fs, place = self._opened()[0], self.place(name)
+        fs, root = self._opened()
         if not self.is_local:
             fs.pipe_file(self.path(name, STATE_FILE), state.encode())
             return
-        part, final = Path(fs._strip_protocol(self.path(place))), Path(fs._strip_protocol(self.path(name)))
+        part, final = Path(root) / self.place(name), Path(root) / name
         with (part / STATE_FILE).open("w", encoding="utf-8") as stream:
             stream.write(state)
             stream.flush()
@@ -104,10 +104,16 @@ class Store:
     def remove(self, name: str) -> None:
         """Remove a checkpoint, its state.json first: one that is half removed is not complete."""
         fs = self._fresh()
-        if fs.exists(self.path(name)):
-            if self._has_state(name):
-                fs.rm_file(self.path(name, STATE_FILE))
+        if self._has_state(name):
+            fs.rm_file(self.path(name, STATE_FILE))
+        if self._fresh().exists(self.path(name)):
             fs.rm(self.path(name), recursive=True)
+
+    def clear(self) -> None:
+        """Remove every checkpoint."""
+        for names in self.checkpoints():
+            for name in names:
+                self.remove(name)
 
     def free_bytes(self) -> int | None:
         """Free space of a local directory, None where there is no such number."""

@@ -64,12 +64,9 @@ def check_job(job: SftJob) -> tuple[SftJob, EpochPlan]:
         ConfigError: see `run_sft`.
         DataError: see `run_sft`.
     """
-    from medmo_ray.corpus.manifest import Manifest
     from medmo_ray.model.load import check_checkpoint
     from medmo_ray.model.processor import check_chat_template, local_directory, read_colours
     from medmo_ray.model.progress import check_resumable, fingerprint
-    from medmo_ray.model.store import open_filesystem
-    from medmo_ray.run import identity
     from medmo_ray.stream.images import target_size
     from medmo_ray.stream.lengths import measure_lengths
     from medmo_ray.stream.read import training_rows
@@ -88,13 +85,25 @@ def check_job(job: SftJob) -> tuple[SftJob, EpochPlan]:
     if data.packing is not None:
         job = replace(job, lengths=measure_lengths(job.corpus, data, model, job.directory))
     plan = training_rows(job.corpus, job.recipe, job.lengths).plan
-    if (store := job.recipe.checkpoint.store) is not None:
-        open_filesystem(store)
-        # Named by the work: a run that replaces another one with other settings finds none of its checkpoints.
-        work = identity(job.recipe, {"model": fingerprint(model), "corpus": Manifest.load(job.corpus).digest})
-        job = replace(job, store_url=f"{store.rstrip('/')}/{job.recipe.run.name}/stage{job.recipe.stage}-{work}")
+    if job.recipe.checkpoint.store is not None:
+        job = replace(job, store_url=_place_in_store(job, fingerprint(model)))
+        if job.recipe.run.overwrite and not job.metrics.exists():
+            job.store.clear()
     check_resumable(job.store, plan=plan.digest, model=fingerprint(model))
     return job, plan
+
+
+def _place_in_store(job: SftJob, model: str) -> str:
+    """Where a stage's checkpoints are, under its store.
+
+    Named by the work, so that a run which replaces another one with other settings finds none of its checkpoints, and one
+    whose directory was lost finds its own.
+    """
+    from medmo_ray.corpus.manifest import Manifest
+    from medmo_ray.run import identity
+
+    work = identity(job.recipe, {"model": model, "corpus": Manifest.load(job.corpus).digest})
+    return f"{str(job.recipe.checkpoint.store).rstrip('/')}/{job.recipe.run.name}/stage{job.recipe.stage}-{work}"
 
 
 def train_worker(config: dict[str, Any]) -> MedmoError | None:
