@@ -133,15 +133,16 @@ def _dapo_memory_and_flops(
     # verl keeps the logits of a whole row, and trains with recomputation.
     rows = MicroBatch(*(longest * algorithm.batch_per_worker,) * 2, image_tokens * 4 * algorithm.batch_per_worker)
     held = training_memory(architecture, Arithmetic(2, True, TuningSettings()), rows, workers)
+    card = ACCELERATORS[recipe.cluster.hardware].memory_gib
     state, training = held.state / GIB, (held.in_flight + held.activations) / GIB
-    rollout = recipe.rollout.gpu_memory_share * ACCELERATORS[recipe.cluster.hardware].memory_gib
+    rollout = recipe.rollout.gpu_memory_share * card
     # verl lets vLLM sleep while the actor trains, so the two phases do not add up; the sharded state stays through both.
     memory = state + max(training, rollout)
     plan.add(
         "memory per GPU", f"{memory:.1f} GiB",
         f"state {state:.1f} + the larger of training {training:.1f} and vLLM {rollout:.1f} (it sleeps meanwhile)",
     )  # fmt: skip
-    if not fits(memory, recipe.cluster.hardware):
+    if state + rollout > card or not fits(state + training, recipe.cluster.hardware):
         plan.impossible.append(
             f"about {memory:.0f} GiB a GPU are more than {recipe.cluster.hardware} has, less {HEADROOM:.0%} that stay free: halve "
             "algorithm.batch_per_worker and double algorithm.accumulation, lower rollout.gpu_memory_share, or raise cluster.num_workers"
