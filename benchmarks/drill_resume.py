@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from resume_verdict import LIMIT, compare_losses, count_samples, planned, sample_rows, show
+from resume_verdict import LIMIT, MicroBatches, compare_losses, count_samples, planned, sample_rows, show
 
 EXAMPLES = Path(__file__).parents[1] / "tests" / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -36,6 +36,8 @@ IMAGES, TEXTS = 51, 46
 """Odd numbers: some micro-batches are short, and steps reach across the ends of epochs."""
 CHECKPOINTS = 40
 """Of a run."""
+NODE_CPUS = 6
+"""Logical cores of a node: three workers and the readers find room on one."""
 TAIL_BYTES = 4096
 """More than a row of metrics takes."""
 LOADING = 1
@@ -69,7 +71,7 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        self._nodes = [self._cluster.add_node(num_cpus=4) for _ in range(2)]
+        self._nodes = [self._cluster.add_node(num_cpus=NODE_CPUS) for _ in range(2)]
 
     @property
     def address(self) -> str:
@@ -81,12 +83,16 @@ class Nodes:
         Returns:
             What puts another node in its place.
         """
-        (node,) = [node for node in self._nodes if psutil.Process(worker).ppid() == _raylet(node)]
-        os.kill(_raylet(node), signal.SIGKILL)
+        (node,) = [node for node in self._nodes if psutil.Process(worker).ppid() == _raylet(node).pid]
+        _raylet(node).kill()
+        _raylet(node).wait()  # workers end when they miss it, and one that nobody waited for is not missed
 
         def replace() -> None:
             self._cluster.remove_node(node, allow_graceful=False)
-            self._nodes = [*(other for other in self._nodes if other is not node), self._cluster.add_node(num_cpus=4)]
+            self._nodes = [
+                *(other for other in self._nodes if other is not node),
+                self._cluster.add_node(num_cpus=NODE_CPUS),
+            ]
 
         return replace
 
@@ -110,8 +116,9 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def _raylet(node: Any) -> int:
-    return int(node.all_processes["raylet"][0].process.pid)
+def _raylet(node: Any) -> "subprocess.Popen[bytes]":
+    process: subprocess.Popen[bytes] = node.all_processes["raylet"][0].process
+    return process
 
 
 class Stage:
@@ -123,15 +130,10 @@ class Stage:
         self.driver: subprocess.Popen[bytes] | None = None
 
     def start(self, workers: int) -> None:
-        sections = {
-            "epochs": self._steps, "max_steps": self._steps, "max_failures": 20,
-            "checkpoint": {"every_steps": max(2, self._steps // CHECKPOINTS), "keep": 2},
-            "batch": {"per_worker": SIZE, "accumulation": PER_STEP // workers}, "cluster": {"num_workers": workers},
-            "data": {"window_row_groups": WINDOW}, "run": {"seed": SEED}, "optimizer": {"lr": self._lr},
-        }  # fmt: skip
+        given = json.dumps(sections(self._steps, self._lr, workers))
         with (self.directory / "log").open("ab") as log:
             self.driver = subprocess.Popen(
-                [sys.executable, "-c", DRIVER, str(self.directory.parent), str(self.directory), self._nodes.address, json.dumps(sections)],
+                [sys.executable, "-c", DRIVER, str(self.directory.parent), str(self.directory), self._nodes.address, given],
                 stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
@@ -180,10 +182,43 @@ class Stage:
         if self.driver is None or self.driver.wait() != 0:
             sys.exit(f"{self.directory.name} failed:\n{(self.directory / 'log').read_text()[-3000:]}")
 
-    def kill_driver(self) -> None:
+    def restart(self, workers: int) -> None:
+        """SIGKILL to the driver, and another at once; back when the ranks of the killed one are gone, which takes a while."""
         assert self.driver is not None
+        ranks = self.ranks()
         self.driver.kill()
         self.driver.wait()
+        self.start(workers)
+        self.wait_for_end(ranks)
+
+    def wait_for_end(self, ranks: list[int]) -> None:
+        """Wait until these processes are gone."""
+        self.wait(lambda: not any(map(_lives, ranks)))
+
+
+def sections(steps: int, lr: float, workers: int) -> dict[str, Any]:
+    """Of a recipe: a step's samples and its plan are the same for any number of workers."""
+    return {
+        "epochs": steps, "max_steps": steps, "max_failures": 20, "run": {"seed": SEED}, "optimizer": {"lr": lr},
+        "checkpoint": {"every_steps": max(2, steps // CHECKPOINTS), "keep": 2}, "data": {"window_row_groups": WINDOW},
+        "batch": {"per_worker": SIZE, "accumulation": PER_STEP // workers}, "cluster": {"num_workers": workers},
+    }  # fmt: skip
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What nodes and drivers are started under; `folder` is short, as it comes before the names of Ray's sockets."""
+    return {
+        "PYTHONPATH": os.pathsep.join([str(EXAMPLES), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false", "RAY_TMPDIR": str(folder), "RAY_prestart_worker_first_driver": "0",
+    }  # fmt: skip
+
+
+def inputs(here: Path) -> None:
+    """A corpus and a model, beside which stages lie."""
+    from small_run import write_corpus, write_model
+
+    write_corpus(here / "corpus", num_images=IMAGES, num_texts=TEXTS, side_px=32)
+    write_model(here / "model", here / "corpus")
 
 
 def kills(steps: int, each: int, rng: random.Random) -> list[Kill]:
@@ -209,7 +244,7 @@ def killed(stage: Stage, nodes: Nodes, plan: list[Kill], rng: random.Random) -> 
         if kill.moment == "before its first step":
             if kill.step:  # end an attempt, so that another begins
                 os.kill(stage.ranks()[0], signal.SIGKILL)
-                stage.wait(lambda: not stage.ranks())
+                stage.wait_for_end(stage.ranks())
             stage.wait(lambda: len(stage.ranks(LOADING)) == 2)
         elif kill.moment == "while it writes a checkpoint":
             stage.wait(lambda: stage.writes, pause_s=0.0005)
@@ -225,13 +260,12 @@ def strike(stage: Stage, nodes: Nodes, kill: Kill, rng: random.Random) -> dict[s
     """Kill now, and wait until the step that was under way is done by other processes."""
     ranks, started, restore = stage.ranks(), time.monotonic(), None
     if kill.what == "driver":
-        stage.kill_driver()
-        stage.start(2)
+        stage.restart(2)
     elif kill.what == "node":
         restore = nodes.kill(rng.choice(ranks))
     else:
         os.kill(rng.choice(ranks), signal.SIGKILL)
-    stage.wait(lambda: not any(map(_lives, ranks)))
+    stage.wait_for_end(ranks)
     gone_s, at, kept, torn = time.monotonic() - started, stage.step, stage.kept, stage.writes
     stage.wait(lambda: stage.step > at, pause_s=0.1)
     seconds = time.monotonic() - started
@@ -245,12 +279,15 @@ def strike(stage: Stage, nodes: Nodes, kill: Kill, rng: random.Random) -> dict[s
 
 def resized(stage: Stage, steps: int) -> None:
     """2 workers for a third of the run, then 3, then 1; a driver ends by SIGKILL."""
-    for workers, until in ((2, steps // 3), (3, 2 * steps // 3)):
-        stage.start(workers)
-        stage.wait(lambda until=until: stage.step >= until)
-        stage.kill_driver()
-    stage.start(1)
+    stage.start(2)
+    for workers, since in ((3, steps // 3), (1, 2 * steps // 3)):
+        stage.wait(lambda since=since: stage.step >= since)
+        stage.restart(workers)
     stage.finish()
+
+
+def plan_of(here: Path, steps: int) -> MicroBatches:
+    return planned(here / "corpus", SEED, SIZE, WINDOW, steps * PER_STEP)
 
 
 def weights_differ(one: Path, other: Path) -> bool:
@@ -269,20 +306,10 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    from small_run import write_corpus, write_model
-
     with tempfile.TemporaryDirectory(prefix="drill-") as folder:
         here, steps = Path(folder), arguments.steps
-        path = os.pathsep.join([str(EXAMPLES), os.environ.get("PYTHONPATH", "")])
-        os.environ |= {
-            "PYTHONPATH": path,
-            "OMP_NUM_THREADS": "1",
-            "RAY_TMPDIR": folder,
-            "RAY_prestart_worker_first_driver": "0",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        write_corpus(here / "corpus", num_images=IMAGES, num_texts=TEXTS, side_px=32)
-        write_model(here / "model", here / "corpus")
+        os.environ |= environment(here)
+        inputs(here)
         nodes = Nodes()
         stages = {name: Stage(here / name, nodes, steps, arguments.lr) for name in ("undisturbed", "killed", "resized")}
         try:
@@ -303,14 +330,14 @@ def main() -> None:
             "kills": events,
             **judged(
                 stages,
-                planned(here / "corpus", SEED, SIZE, WINDOW, steps * PER_STEP),
+                plan_of(here, steps),
             ),
         }
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     sys.exit(0 if result["holds"] else 1)
 
 
-def judged(stages: dict[str, Stage], due: list[list[str]]) -> dict[str, Any]:
+def judged(stages: dict[str, Stage], due: MicroBatches) -> dict[str, Any]:
     """Print and hand back what came of the three runs."""
     samples = {name: count_samples(stage.directory / "consumed", due, PER_STEP) for name, stage in stages.items()}
     calm, killed, resized = stages.values()
