@@ -11,7 +11,7 @@ import torch.distributed as dist
 from small_run import recipe
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import drill_resume as drill
+import resume_stage as drill
 from resume_verdict import LIMIT, compare_losses, count_samples
 
 from medmo_ray.sft.job import SftJob
@@ -63,13 +63,12 @@ def test_a_stage_outlives_its_node_and_its_driver_and_goes_on_with_more_and_fewe
     stage = drill.Stage(here / "stage", nodes, STEPS, LR)
     try:
         stage.start(workers=2)
-        stage.wait(lambda: stage.step >= 4)
+        stage.wait_for_step(4)
         before = stage.ranks()
         nodes.kill(before[0])
         stage.wait_for_end(before)
         for workers in (3, 1):
-            reached = stage.step
-            stage.wait(lambda reached=reached: stage.step >= reached + 3)
+            stage.wait_for_step(stage.step + 3)
             stage.restart(workers)
         stage.finish()
     finally:
