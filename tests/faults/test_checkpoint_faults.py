@@ -158,3 +158,15 @@ def test_a_loss_that_is_no_number_is_left_out_of_the_checkpoints(folder: Path) -
     assert stopped is not None and then is None
     assert "loss" in stopped and "became" in stopped and "Lower optimizer.lr (now 1e+30)" in stopped
     assert same_as_undisturbed(folder, "poisoned")
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path, repository: Path) -> None:
+    kills = 8
+    script = [sys.executable, str(repository / "tests/examples/killed_saver.py"), str(tmp_path), str(kills)]
+    subprocess.run(script, check=True, timeout=120)
+    found = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
+    steps = [row["step"] for row in found]
+    assert len(found) == kills + 1 and all(row["whole"] for row in found)
+    assert steps == sorted(steps) and steps[-1] >= kills  # each writer got further
+    cut_off = [line for row in found for line in row["told"]]
+    assert cut_off and all("which an earlier attempt had not finished" in line for line in cut_off)
