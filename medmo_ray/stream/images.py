@@ -8,6 +8,9 @@ torch is imported where it is used: a reader whose images need no resizing start
 
 import io
 import math
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +32,8 @@ MAX_ASPECT = 200
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
+_RGB = 3
+"""torchvision's `ImageReadMode.RGB`."""
 
 
 def target_size(
@@ -113,6 +118,11 @@ def load_pixels(encoded: bytes | memoryview, size: tuple[int, int]) -> NDArray[n
     return _resized(_decode_torch(encoded), size)
 
 
+def load_decoders() -> None:
+    """Import what most images need; else the first of them does."""
+    _image_operators()
+
+
 def patchify(pixels: NDArray[np.uint8], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """Cut an image into patches in the order of Qwen's processor: the four patches of a token stand together.
 
@@ -183,23 +193,39 @@ def _eight_bits(grey: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _decode_torch(encoded: bytes | memoryview) -> NDArray[np.uint8]:
     import torch
-    from torchvision.io import ImageReadMode, decode_image
 
     raw = torch.from_numpy(np.frombuffer(encoded, np.uint8).copy())
     try:
-        return decode_image(raw, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
+        return _image_operators().decode_image(raw, _RGB, False).permute(1, 2, 0).numpy()
     except RuntimeError:
         # What libjpeg or libpng refuses outright (CMYK, a cut-off end), Pillow reads or names.
         return _decode_pillow(encoded)
+
+
+@cache
+def _image_operators() -> Any:
+    """torchvision's decoders, without torchvision itself, whose import takes a reader longer than torch's library.
+
+    Its package brings them as a library of operators; where that is built otherwise, the package is imported.
+    """
+    import torch
+
+    package = find_spec("torchvision")
+    library = Path(package.origin).parent / "image.so" if package and package.origin else Path()
+    if library.is_file():
+        torch.ops.load_library(library)
+    else:
+        import torchvision.io  # noqa: F401 - registers them
+    return torch.ops.image
 
 
 def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     if pixels.shape[:2] == (size[1], size[0]):
         return np.ascontiguousarray(pixels)
     import torch
-    from torchvision.transforms.v2.functional import InterpolationMode, resize
+    from torch.nn.functional import interpolate
 
     # Channels stay last in memory: torch's uint8 kernel is twice as fast on that layout.
-    image = torch.from_numpy(pixels).permute(2, 0, 1)
-    shown = resize(image, [size[1], size[0]], interpolation=InterpolationMode.BICUBIC, antialias=True)
-    return np.ascontiguousarray(shown.permute(1, 2, 0).numpy())
+    image = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
+    shown = interpolate(image, (size[1], size[0]), mode="bicubic", antialias=True)
+    return np.ascontiguousarray(shown.permute(0, 2, 3, 1)[0].numpy())

@@ -91,10 +91,12 @@ class EncodeStage:
     def __init__(self, source: StreamSource) -> None:
         from medmo_ray.corpus.manifest import Manifest
         from medmo_ray.stream.batch import BatchEncoder
+        from medmo_ray.stream.images import load_decoders
 
         keep_freed_memory()
         frame = Manifest.load(source.corpus).frame
         self._encoder = BatchEncoder(source.model, frame, source.recipe.data)
+        load_decoders()  # now, while the first window is read
 
     def __call__(self, table: pa.Table) -> pa.Table:
         encoded = [numbered(number, self._encoder.encode(ipc_table(raw))) for number, raw in parted(table)]
