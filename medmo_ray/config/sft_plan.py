@@ -6,7 +6,7 @@ from typing import Any
 from medmo_ray.config.architecture import Architecture, architecture_of
 from medmo_ray.config.hardware import ACCELERATORS, HEADROOM
 from medmo_ray.config.memory import GIB, Arithmetic, Memory, MicroBatch, trained_parameters, training_memory
-from medmo_ray.config.nearest import nearest_that_fits
+from medmo_ray.config.nearest import nearest_that_fits, sft_changes
 from medmo_ray.config.plan import (
     Plan,
     count,
@@ -125,9 +125,8 @@ def _largest(recipe: SftRecipe, sizes: Architecture, samples: Samples) -> MicroB
 
 def _too_large(recipe: SftRecipe, sizes: Architecture, manifest: dict[str, Any] | None, memory_gib: float) -> str:
     card, kind = ACCELERATORS[recipe.cluster.hardware], recipe.cluster.hardware
-    nearest = nearest_that_fits(recipe, lambda changed: training_memory_of(changed, sizes, manifest).total / GIB)
-    hint = (
-        f"the nearest setting that fits: {nearest}" if nearest else "no single change of a setting fits; change several"
+    hint = nearest_that_fits(
+        recipe, sft_changes(recipe), lambda changed: training_memory_of(changed, sizes, manifest).total / GIB
     )
     return (
         f"about {memory_gib:.0f} GiB a GPU; {kind} has {card.memory_gib:g}, of which {HEADROOM:.0%} stay free: {hint}"

@@ -7,6 +7,7 @@ from medmo_ray.config.corpus import BOX_TASKS, CorpusRecipe
 from medmo_ray.config.dapo import DapoRecipe
 from medmo_ray.config.hardware import ACCELERATORS, HEADROOM
 from medmo_ray.config.memory import GIB, Arithmetic, MicroBatch, training_memory
+from medmo_ray.config.nearest import dapo_changes, nearest_that_fits
 from medmo_ray.config.pipeline import PipelineRecipe
 from medmo_ray.config.plan import (
     Plan,
@@ -128,25 +129,23 @@ def _dapo_memory_and_flops(
 ) -> tuple[float | None, float | None]:
     if architecture is None or recipe.cluster.hardware not in ACCELERATORS or not recipe.cluster.use_gpu:
         return None, None
-    prompts, algorithm, workers = recipe.prompts, recipe.algorithm, recipe.cluster.num_workers
-    longest = prompts.max_prompt_tokens + prompts.max_completion_tokens
-    # verl keeps the logits of a whole row, and trains with recomputation.
-    rows = MicroBatch(*(longest * algorithm.batch_per_worker,) * 2, image_tokens * 4 * algorithm.batch_per_worker)
-    held = training_memory(architecture, Arithmetic(2, True, TuningSettings()), rows, workers)
-    card = ACCELERATORS[recipe.cluster.hardware].memory_gib
-    state, training = held.state / GIB, (held.in_flight + held.activations) / GIB
-    rollout = recipe.rollout.gpu_memory_share * card
+    prompts = recipe.prompts
+    state, training, rollout = _dapo_terms_gib(recipe, architecture, image_tokens)
     # verl lets vLLM sleep while the actor trains, so the two phases do not add up; the sharded state stays through both.
     memory = state + max(training, rollout)
     plan.add(
         "memory per GPU", f"{memory:.1f} GiB",
         f"state {state:.1f} + the larger of training {training:.1f} and vLLM {rollout:.1f} (it sleeps meanwhile)",
     )  # fmt: skip
-    if state + rollout > card or not fits(state + training, recipe.cluster.hardware):
-        plan.impossible.append(
-            f"about {memory:.0f} GiB a GPU are more than {recipe.cluster.hardware} has, less {HEADROOM:.0%} that stay free: halve "
-            "algorithm.batch_per_worker and double algorithm.accumulation, lower rollout.gpu_memory_share, or raise cluster.num_workers"
-        )
+
+    def needed_gib(changed: DapoRecipe) -> float:
+        held, learns, samples = _dapo_terms_gib(changed, architecture, image_tokens)
+        return max(held + learns, (1 - HEADROOM) * (held + samples))  # vLLM's share has its own headroom
+
+    if not fits(needed_gib(recipe), recipe.cluster.hardware):
+        hint = nearest_that_fits(recipe, dapo_changes(recipe), needed_gib)
+        card, kind = ACCELERATORS[recipe.cluster.hardware].memory_gib, recipe.cluster.hardware
+        plan.impossible.append(f"about {memory:.0f} GiB a GPU; {kind} has {card:g}: {hint}")
     weights = 2 * architecture.parameters / recipe.rollout.tensor_parallel / 2**30
     if weights > rollout:
         plan.impossible.append(
@@ -159,3 +158,14 @@ def _dapo_memory_and_flops(
     forward = architecture.forward_flops(min(text, 128) + prompts.expected_completion_tokens, image_tokens)
     # Prefill and generation: 1 forward; log-probabilities: 1; update with recomputation: 4.
     return memory, steps * recipe.completions_per_step * 6 * forward
+
+
+def _dapo_terms_gib(recipe: DapoRecipe, sizes: Architecture, image_tokens: int) -> tuple[float, float, float]:
+    """Training state, what training takes beside it, and vLLM's share."""
+    prompts, rows = recipe.prompts, recipe.algorithm.batch_per_worker
+    tokens = rows * (prompts.max_prompt_tokens + prompts.max_completion_tokens)
+    # verl keeps the logits of whole rows, and trains with recomputation.
+    batch = MicroBatch(tokens, tokens, rows * image_tokens * sizes.merge**2)
+    held = training_memory(sizes, Arithmetic(2, True, TuningSettings()), batch, recipe.cluster.num_workers)
+    share = recipe.rollout.gpu_memory_share * ACCELERATORS[recipe.cluster.hardware].memory_gib
+    return held.state / GIB, (held.in_flight + held.activations) / GIB, share

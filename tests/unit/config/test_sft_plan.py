@@ -8,12 +8,14 @@ import pytest
 
 from medmo_ray.config.architecture import KNOWN
 from medmo_ray.config.command import refuse_the_impossible
+from medmo_ray.config.dapo import DapoRecipe
 from medmo_ray.config.load import validate
 from medmo_ray.config.memory import GIB
 from medmo_ray.config.plan import Plan, fits
 from medmo_ray.config.samples import TEMPLATE_TOKENS, samples_of
 from medmo_ray.config.sft import DataSettings, SftRecipe
 from medmo_ray.config.sft_plan import plan_sft, sample_flops, training_memory_of
+from medmo_ray.config.stage_plans import plan_dapo
 from medmo_ray.errors import ConfigError
 
 SIZES = KNOWN["qwen3-vl-8b"]
@@ -117,6 +119,11 @@ def test_a_price_that_nobody_gave_is_no_cost() -> None:
             {"cluster": {"num_workers": 1, "hardware": "MI210"}, "batch": {"per_worker": 1, "accumulation": 8}},
             "cluster.num_workers=4 batch.accumulation=2",
         ),
+        # Neither the state nor the samples of one micro-batch fit.
+        (
+            {"cluster": {"num_workers": 1, "hardware": "MI210"}, "batch": {"per_worker": 100, "accumulation": 1}},
+            "activation_checkpointing=true batch.per_worker=1 batch.accumulation=25 cluster.num_workers=4",
+        ),
         ({"cluster": {"num_workers": 1, "hardware": "MI300X"}, "batch": {"per_worker": 1, "accumulation": 1}}, None),
     ],
 )  # fmt: skip
@@ -137,3 +144,22 @@ def test_the_nearest_setting_does_fit() -> None:
     assert not fits(training_memory_of(asked, SIZES, None).total / GIB, "MI210")
     assert fits(training_memory_of(changed, SIZES, None).total / GIB, "MI210")
     assert changed.batch.per_worker * changed.batch.accumulation == asked.batch.per_worker * asked.batch.accumulation
+
+
+@pytest.mark.parametrize(
+    ("sections", "change"),
+    [
+        ({"rollout": {"gpu_memory_share": 0.99}}, "rollout.gpu_memory_share=0.95"),
+        (
+            {"cluster": {"num_workers": 2, "hardware": "MI210"}, "algorithm": {"batch_per_worker": 1, "accumulation": 64}},
+            "cluster.num_workers=8",
+        ),
+        ({"algorithm": {"batch_per_worker": 16, "accumulation": 1}}, "algorithm.batch_per_worker=4 algorithm.accumulation=4"),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_stage_four_is_refused_alike(sections: dict, change: str | None) -> None:
+    plan = plan_dapo(validate(DapoRecipe, {"cluster": PAPER["cluster"], **sections}))
+    assert (
+        plan.impossible == [] if change is None else f"the nearest setting that fits: {change} " in plan.impossible[0]
+    )
