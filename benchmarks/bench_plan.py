@@ -226,7 +226,7 @@ def read(images: int) -> Facts:
                 shard, group = rows.groups[number]
                 facts = pq.read_metadata(corpus / shard.file)
                 chunks = [facts.row_group(group).column(column) for column in range(facts.num_columns)]
-                wanted = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in COLUMNS]
+                wanted = [chunk for chunk in chunks if chunk.path_in_schema.startswith(tuple(COLUMNS))]
                 columns += sum(chunk.total_compressed_size for chunk in wanted)
                 footers, groups = footers + facts.serialized_size, groups + 1
         used = sum(
