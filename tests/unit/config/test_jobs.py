@@ -83,3 +83,13 @@ def test_a_folder_that_is_no_corpus_ends_in_one_line(tmp_path: Path) -> None:
     assert answer.returncode == 2
     assert answer.stderr.startswith(f"error: No corpus at {tmp_path}: there is no manifest.json")
     assert "Traceback" not in answer.stderr
+
+
+def test_a_run_that_fits_nowhere_as_stated_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    asked = (f"run.root={tmp_path}", "cluster.num_workers=1", "batch.per_worker=1", "batch.accumulation=64")
+    answer = run_job("stage1_sft", *asked)
+    assert answer.returncode == 2
+    assert "the nearest setting that fits: cluster.num_workers=4 batch.accumulation=16" in answer.stderr
+    assert answer.stdout.splitlines()[-1] == "HEAVY []" and not any(tmp_path.iterdir())
+    dry = run_job("stage1_sft", *asked, "--dry-run")
+    assert dry.returncode == 2 and "# why this cannot run as stated" in dry.stdout
