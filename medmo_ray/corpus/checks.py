@@ -25,7 +25,7 @@ MAX_ASPECT = 100  # Qwen's image processor refuses 200
 
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 """What Pillow raises on damaged files, by reading its decoders and by corrupting files (tests/faults)."""
-_KEPT_BLOCKS = 4  # of 16 MB at most: what decoding a picture takes
+_BLOCK_BYTES, _KEPT_BLOCKS = 256 * 1024, 256  # 64 MB; pictures of any size are made of small blocks
 _STORED_FORMATS = {"PNG": "png", "JPEG": "jpeg"}
 _STORED_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
@@ -83,6 +83,7 @@ def keep_picture_memory() -> None:
 
     Without, each picture's pages are given back to the system and asked for anew, which takes longer than decoding it.
     """
+    Image.core.set_block_size(_BLOCK_BYTES)
     Image.core.set_blocks_max(_KEPT_BLOCKS)
 
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from medmo_ray.corpus.wording import hash_number
 
@@ -120,6 +118,9 @@ def assign_held_out(candidates: Candidates, held_out_share: float, seed: int, na
 
 def _groups(candidates: Candidates) -> NDArray[np.int32]:
     """The group of each record: joined by a shared mark, directly or over others."""
+    from scipy.sparse import coo_array  # here: the tasks of a build import this module, too, and do not group
+    from scipy.sparse.csgraph import connected_components
+
     by_mark = np.argsort(candidates.mark, kind="stable")
     marks, places = candidates.mark[by_mark], candidates.mark_of[by_mark]
     (shared,) = np.nonzero(marks[1:] == marks[:-1])

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -144,14 +145,21 @@ def parquet_bytes(raw: RawFiles, row: Row, column: str) -> bytes:
     """
     group, place = (int(number(row.values, name)) for name in ("_group", "_row"))
     try:
-        with pq.ParquetFile(raw.root / row.file) as file:
-            value = file.read_row_group(group, columns=[column])[column][place].as_py()
+        path = raw.root / row.file
+        value = _column(path, path.stat().st_mtime_ns, group, column)[place].as_py()
     except (pa.ArrowException, OSError, IndexError) as error:
         raise Unusable("row cannot be read from Parquet", f"{type(error).__name__}: {error}") from error
     found = value["bytes"] if isinstance(value, dict) else value
     if not isinstance(found, bytes):
         raise Unusable("image is not there", f"column {column} holds none in this row")
     return found
+
+
+@lru_cache(maxsize=1)
+def _column(path: Path, changed_ns: int, group: int, column: str) -> pa.ChunkedArray:
+    """A row group's column; rows that are read in their order share it."""
+    with pq.ParquetFile(path) as file:
+        return file.read_row_group(group, columns=[column])[column]
 
 
 def parquet_image(raw: RawFiles, row: Row, column: str) -> RawImage:
