@@ -42,18 +42,20 @@ sys.path.append(str(Path(__file__).parent.parent / ".venv" / "peers"))  # last: 
 
 import numpy as np
 import psutil
-from stream_sides import FORMS, NEEDS, SIDES, Batch
+from stream_sides import FORMS, NEEDS, SIDES, Batch, Corpora, checksum, digest
 from tqdm import tqdm
 
 RESULTS = Path(__file__).parent / "results" / "stream.json"
 TARGETS = {"processor": 2.5, "loader": 1.0, "datasets": 1.0, "mosaic": 1.0, "webdataset": 1.0}
 SIDE_PX, IMAGE_SIDES = 768, (512, 1024)
 PAGE = 4096
+MEMORY_SIDE_PX, MEMORY_SAMPLES, MEMORY_GROWTH = 64, 100_000, 1.1
+MEMORY_RESULTS = RESULTS.with_name("stream_memory.json")
 TOLERANCE = 4
 """Levels of 255 that the stock processor's pixels may differ: Pillow's JPEG decoder rounds in another way."""
 
 
-def check(batch: Batch, corpora: Any) -> list[str]:
+def check(batch: Batch, corpora: Corpora) -> list[str]:
     """Compare a batch with what is expected.
 
     Returns:
@@ -62,8 +64,6 @@ def check(batch: Batch, corpora: Any) -> list[str]:
     Raises:
         SystemExit: a sample is not one of the corpus, or its patches are others.
     """
-    from stream_corpus import checksum, digest
-
     expected, found = corpora.expected, []
     stock = "pixel_values" in batch
     per_image = (corpora.side_px // 16) ** 2
@@ -89,7 +89,7 @@ def check(batch: Batch, corpora: Any) -> list[str]:
     return found
 
 
-def _check_stock(values: np.ndarray, corpora: Any, image: int) -> None:
+def _check_stock(values: np.ndarray, corpora: Corpora, image: int) -> None:
     from medmo_ray.stream.images import load_pixels, patchify
 
     side = corpora.side_px
@@ -138,8 +138,6 @@ def memory_mb() -> dict[str, float]:
 
 def run_side(side: str, given: argparse.Namespace) -> dict[str, Any]:
     """Check, warm up and measure a side; the process ends afterwards."""
-    from stream_corpus import Corpora
-
     corpora = Corpora(given.directory, SIDE_PX)
     batches = SIDES[side](corpora)
     batch = next(batches)
@@ -161,15 +159,31 @@ def run_side(side: str, given: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def run_memory(given: argparse.Namespace) -> dict[str, Any]:
+    """Stream many small samples through all of Ray Data's way; memory of each kind of process as it goes on."""
+    found, count, started = [], 0, time.perf_counter()
+    marks = [given.measured * mark // 10 for mark in range(1, 11)]
+    for batch in SIDES["ours"](Corpora(given.directory, MEMORY_SIDE_PX)):
+        count += touch(batch)
+        if count >= marks[len(found)]:
+            found.append({"samples": count, "seconds": round(time.perf_counter() - started, 1), **memory_mb()})
+            print(json.dumps(found[-1]), file=sys.stderr, flush=True)
+            if len(found) == len(marks):
+                break
+    first, last = (sum(row.values()) - row["samples"] - row["seconds"] for row in (found[0], found[-1]))
+    return {"rows": found, "growth": round(last / first, 3), "first_mb": round(first), "last_mb": round(last)}
+
+
 def start(side: str, given: argparse.Namespace, check: bool) -> dict[str, Any]:
     """A side in a process of its own."""
     command = [
         sys.executable, __file__, "--side", side, "--directory", str(given.directory), "--spawned", str(time.time()),
+        *(["--memory"] if given.memory else []),
         "--warm-up", str(given.warm_up), "--measured", str(given.measured), *(["--check"] if check else []),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=None if given.memory else subprocess.PIPE, text=True)
     if done.returncode:
-        raise SystemExit(f"{side} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        raise SystemExit(f"{side} failed:\n{done.stdout[-2000:]}\n{(done.stderr or '')[-4000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -218,6 +232,7 @@ def table(result: dict[str, Any]) -> str:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round of few samples")
+    parser.add_argument("--memory", action="store_true", help="ours alone, 100,000 samples of small images")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=1200, help="of the corpus")
@@ -230,13 +245,15 @@ def parsed() -> argparse.Namespace:
     given = parser.parse_args()
     if given.quick:
         given.rounds, given.samples, given.warm_up, given.measured = 1, 200, 60, 60
+    if given.memory and not given.side:
+        given.sides, given.measured = ["ours"], MEMORY_SAMPLES
     return given
 
 
 def main() -> None:
     given = parsed()
     if given.side:
-        print(json.dumps(run_side(given.side, given)))
+        print(json.dumps(run_memory(given) if given.memory else run_side(given.side, given)))
         return
     missing = [side for side in given.sides if side in NEEDS and importlib.util.find_spec(NEEDS[side]) is None]
     for side in missing:
@@ -248,7 +265,15 @@ def main() -> None:
             from stream_corpus import write_corpora
 
             forms = tuple(FORMS[side] for side in sides if side in FORMS)
-            write_corpora(given.directory, given.samples, SIDE_PX, IMAGE_SIDES, forms)
+            small = (MEMORY_SIDE_PX, (MEMORY_SIDE_PX, MEMORY_SIDE_PX))
+            write_corpora(given.directory, given.samples, *(small if given.memory else (SIDE_PX, IMAGE_SIDES)), forms)
+        if given.memory:
+            result = start("ours", given, check=False)
+            MEMORY_RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            print(f"{result['first_mb']} MB after 10,000 samples, {result['last_mb']} MB after 100,000")
+            if result["growth"] > MEMORY_GROWTH:
+                raise SystemExit(f"memory grew {result['growth']}-fold")
+            return
         result = compare(given, sides)
     print(table(result))
     result["settings"] = {

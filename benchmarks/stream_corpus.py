@@ -7,12 +7,11 @@ stained slide. They are square, because Qwen's stock processor keeps the aspect 
 import hashlib
 import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+from stream_sides import ROW_GROUP, Corpora, checksum, digest
 from tqdm import tqdm
 
 from medmo_ray.corpus.files import BuildFiles
@@ -23,42 +22,12 @@ from medmo_ray.stream.images import load_pixels, patchify
 from medmo_ray.stream.render import ChatTokens
 
 IMAGES = 160
-ROW_GROUP = 50
 SHARDS = 4
 PNG_SHARE, GREY_SHARE = 0.25, 0.4
 FINDINGS = (
     "opacity", "effusion", "nodule", "infiltrate", "fracture line", "calcification", "cavity", "consolidation", "cyst",
     "mitotic figure", "necrosis", "fibrosis", "oedema", "haemorrhage", "ulcer", "polyp",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Corpora:
-    """Where the samples lie.
-
-    Attributes:
-        directory: with `corpus` (this project's), `rows` (Parquet as Hugging Face embeds images), `mds`, `tars`, `model`,
-            `images` and `expected.json`.
-        side_px: side of the square at which the model sees every image.
-    """
-
-    directory: Path
-    side_px: int
-
-    @property
-    def expected(self) -> dict[str, list[int]]:
-        """Digest of a sample's tokens → the number of its image, as in `images`, and the checksum of its patches."""
-        return json.loads((self.directory / "expected.json").read_text())
-
-
-def digest(tokens: NDArray[np.int32], targets: NDArray[np.int32]) -> str:
-    """Names what a sample teaches."""
-    return hashlib.sha256(tokens.astype("<i4").tobytes() + targets.astype("<i4").tobytes()).hexdigest()[:16]
-
-
-def checksum(patches: NDArray[np.uint8]) -> int:
-    """Of a sample's patches, uint8 [P, 768]."""
-    return int.from_bytes(hashlib.blake2b(np.ascontiguousarray(patches).data, digest_size=6).digest(), "big")
 
 
 def draw(index: int, sides: tuple[int, int]) -> SampleImage:

@@ -5,20 +5,51 @@ patches; the loaders of others run it in the collation of their two workers, whe
 from worker to trainer as one tensor.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from stream_corpus import ROW_GROUP, Corpora
 
-WORKERS, BATCH, WINDOW = 2, 10, 4
-"""Processes that decode; samples of a micro-batch; row groups that are shuffled together."""
+WORKERS, BATCH, WINDOW, ROW_GROUP = 2, 10, 4, 50
+"""Processes that decode; samples of a micro-batch; row groups that are shuffled together, and rows of one."""
 EPOCHS = 100
 
 Batch = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Where the samples lie.
+
+    Attributes:
+        directory: with `corpus` (this project's), `rows` (Parquet as Hugging Face embeds images), `mds`, `tars`, `model`,
+            `images` and `expected.json`.
+        side_px: side of the square at which the model sees every image.
+    """
+
+    directory: Path
+    side_px: int
+
+    @property
+    def expected(self) -> dict[str, list[int]]:
+        """Digest of a sample's tokens → the number of its image, as in `images`, and the checksum of its patches."""
+        return json.loads((self.directory / "expected.json").read_text())
+
+
+def digest(tokens: NDArray[np.int32], targets: NDArray[np.int32]) -> str:
+    """Names what a sample teaches."""
+    return hashlib.sha256(tokens.astype("<i4").tobytes() + targets.astype("<i4").tobytes()).hexdigest()[:16]
+
+
+def checksum(patches: NDArray[np.uint8]) -> int:
+    """Of a sample's patches, uint8 [P, 768]."""
+    return int.from_bytes(hashlib.blake2b(np.ascontiguousarray(patches).data, digest_size=6).digest(), "big")
 
 
 def recipe(side_px: int) -> Any:
@@ -132,8 +163,10 @@ def processor(corpora: Corpora) -> Iterator[Batch]:
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
     stock = AutoProcessor.from_pretrained(corpora.directory / "model")
-    area = corpora.side_px**2
-    stock.image_processor.size = {"shortest_edge": area, "longest_edge": area}
+    # A pixel of room to each side: Qwen's rounding of the exact area would come out a step of 32 px too large or small.
+    stock.image_processor.size = {
+        "shortest_edge": (corpora.side_px - 1) ** 2, "longest_edge": (corpora.side_px + 1) ** 2,
+    }  # fmt: skip
     files = sorted(map(str, (corpora.directory / "rows").glob("*.parquet")))
     cache = str(corpora.directory / "cache")
     rows = load_dataset("parquet", data_files=files, split="train", cache_dir=cache).remove_columns(["id"])
