@@ -14,6 +14,8 @@ from medmo_ray.corpus.files import atomic
 from medmo_ray.errors import DataError
 
 REPEATED = "repeats another record"
+NOT_DRAWN = "beyond the cap"
+"""Counted and not listed: the cap of a mixture can leave out millions, and which ones its hash decides."""
 QUARANTINE_SCHEMA = pa.schema(
     [
         ("dataset", pa.string()),
@@ -32,7 +34,7 @@ LINE_COLUMNS = ["index", *QUARANTINE_SCHEMA.names[1:]]
 def write_quarantine(
     units: Iterable[pa.Table], left_out: dict[str, NDArray[np.bool_]], dataset: str, path: Path
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Write the records that became no sample, in the order of the raw data, in one step.
+    """Write the records that became no sample, in the order of the raw data, in one step; not those that were not drawn.
 
     Args:
         units: Lines of the scan, with `LINE_COLUMNS`.
@@ -48,10 +50,11 @@ def write_quarantine(
     with atomic(path) as file, pq.ParquetWriter(file, QUARANTINE_SCHEMA, compression="zstd") as writer:
         for lines in units:
             rows = _quarantined(lines, left_out, dataset)
-            if rows.num_rows:
-                writer.write_table(rows)
             for reason, is_excluded in zip(rows["reason"].to_pylist(), rows["excluded"].to_pylist(), strict=True):
                 (excluded if is_excluded else bad)[reason] += 1
+            rows = rows.filter(pc.not_equal(rows["reason"], NOT_DRAWN))
+            if rows.num_rows:
+                writer.write_table(rows)
     return dict(sorted(bad.items())), dict(sorted(excluded.items()))
 
 

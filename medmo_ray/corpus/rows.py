@@ -158,8 +158,14 @@ def parquet_bytes(raw: RawFiles, row: Row, column: str) -> bytes:
 @lru_cache(maxsize=1)
 def _column(path: Path, changed_ns: int, group: int, column: str) -> pa.ChunkedArray:
     """A row group's column; rows that are read in their order share it."""
-    with pq.ParquetFile(path) as file:
-        return file.read_row_group(group, columns=[column])[column]
+    with pq.ParquetFile(path, metadata=_footer(path, changed_ns), pre_buffer=False) as file:
+        return file.read_row_group(group, columns=[column], use_threads=False)[column]
+
+
+@lru_cache(maxsize=64)
+def _footer(path: Path, changed_ns: int) -> pq.FileMetaData:
+    """Where a file's row groups are; in a large file it takes longer to read than one of them."""
+    return pq.read_metadata(path)
 
 
 def parquet_image(raw: RawFiles, row: Row, column: str) -> RawImage:

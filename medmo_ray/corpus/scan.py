@@ -15,6 +15,7 @@ from medmo_ray.corpus.contamination.held import LEAKS, as_reason, leaks_of
 from medmo_ray.corpus.files import BuildFiles, atomic
 from medmo_ray.corpus.listing import RECORD_SCHEMA, read_unit, record_of, spelt_out
 from medmo_ray.corpus.plan import OWN_SIDE, Candidates, Places, hashes
+from medmo_ray.corpus.quarantine import NOT_DRAWN
 from medmo_ray.corpus.records import check_record
 from medmo_ray.corpus.registry import Importer
 from medmo_ray.corpus.wording import hash_number
@@ -80,7 +81,7 @@ class Scan:
     def _line(self, index: int, row: dict[str, Any]) -> dict[str, Any]:
         line = {"index": index, **row, "excluded": False}
         if self.last_drawn is not None and hash_number(row["key"]) > self.last_drawn:
-            return line | {"reason": "beyond the cap", "problem": "not drawn (corpus.cap)", "excluded": True}
+            return line | {"reason": NOT_DRAWN, "problem": "not drawn (corpus.cap)", "excluded": True}
         try:
             checked = check_record(self.source, record_of(row))
         except Unusable as unusable:

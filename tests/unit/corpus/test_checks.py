@@ -6,11 +6,20 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from raw_data import encoded, picture
 
-from medmo_ray.corpus.checks import Unusable, check_boxes, check_image, difference_hash
-from rewards.boxes import LabelledBox
+from medmo_ray.corpus.checks import (
+    Unusable,
+    check_boxes,
+    check_image,
+    difference_hash,
+    in_answer_order,
+    keep_picture_memory,
+)
+from rewards.boxes import LabelledBox, format_boxes, parse_boxes
 
 PNG, JPEG = encoded(picture(0)), encoded(picture(0), "JPEG")
 
@@ -124,6 +133,42 @@ def test_a_box_that_cannot_be_is_refused(box: tuple[str, tuple[float, float, flo
     with pytest.raises(Unusable) as refused:
         check_boxes((LabelledBox("cell", (1, 1, 2, 2)), LabelledBox(*box)), 20, 20, 100)
     assert (refused.value.reason, refused.value.excluded) == (reason, False)
+
+
+def numbered(count: int, label: str) -> tuple[LabelledBox, ...]:
+    return tuple(LabelledBox(f"{label}{n:03d}", (n, 1, n + 1, 2)) for n in range(count))
+
+
+@pytest.mark.parametrize(("count", "label"), [(513, "cell"), (200, "x" * 200), (2, "c" * 300)])
+def test_boxes_beyond_what_readers_take_are_refused(count: int, label: str) -> None:
+    with pytest.raises(Unusable, match="box label cannot be written"):
+        check_boxes(numbered(count, label), 2000, 20, 1000)
+
+
+@pytest.mark.parametrize(("count", "label"), [(512, "cell"), (60, "x" * 200)])
+def test_many_boxes_and_long_labels_are_taken_as_far_as_readers_go(count: int, label: str) -> None:
+    assert check_boxes(numbered(count, label), 2000, 20, 1000) == numbered(count, label)
+
+
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=3, unique=True))
+def test_labels_are_taken_if_their_text_gives_them_back(labels: list[str]) -> None:
+    boxes = in_answer_order(LabelledBox(label, (n, 1.5, n + 1, 2)) for n, label in enumerate(labels))
+    try:
+        taken = check_boxes(boxes, 20, 20, 5) == boxes
+    except Unusable:
+        taken = False
+    assert taken == (all(map(str.strip, labels)) and parse_boxes(format_boxes(boxes)).boxes == boxes)
+
+
+def test_memory_that_is_kept_for_the_next_picture_changes_none() -> None:
+    files = [
+        encoded(picture(n, *size), form)
+        for n, size in enumerate([(400, 900), (64, 48), (1200, 300)])
+        for form in ("PNG", "JPEG")
+    ]
+    before = [check_image("x", data) for data in files]
+    keep_picture_memory()
+    assert [check_image("x", data) for data in [*files, *files]] == [*before, *before]
 
 
 def test_a_box_may_fill_the_image() -> None:

@@ -91,6 +91,7 @@ def test_a_cap_draws_the_same_records_each_time_and_counts_the_rest(raw: Path, t
     (five, few), (twenty, many) = capped(5, "five"), capped(20, "twenty")
     assert (five.num_used, twenty.num_used) == (5, 20)
     assert five.excluded == {"beyond the cap": 35} and five.quarantined == {}
+    assert pq.read_table(tmp_path / "five/datasets/medqa/quarantine.parquet").num_rows == 0
     assert few < many
     assert capped(5, "again")[0].digest == five.digest
 

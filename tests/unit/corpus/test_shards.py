@@ -1,6 +1,7 @@
 """Shards, the manifest over them, and reading them back."""
 
 import errno
+import hashlib
 import json
 from collections.abc import Iterator
 from itertools import pairwise
@@ -102,6 +103,12 @@ def test_the_content_digest_does_not_depend_on_row_groups_or_the_file(files: Bui
     assert [s.content for s in first] == [s.content for s in again]
     assert [s.sha256 for s in first] != [s.sha256 for s in again]
     assert all(a.content != b.content for a, b in zip(first, other, strict=True))
+
+
+def test_a_shard_is_named_by_the_hash_of_its_file(files: BuildFiles) -> None:
+    write_part(samples(range(6)), "train", 0, files, 2)
+    for shard in (written.shard for written in part(files, "train", 0).shards):
+        assert hashlib.sha256((files.directory / shard.file).read_bytes()).hexdigest() == shard.sha256
 
 
 def test_samples_come_back_as_they_were_written(corpus: Path) -> None:
