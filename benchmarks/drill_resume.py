@@ -143,6 +143,8 @@ def main() -> None:
             events = killed(stages["killed"], nodes, kills(steps, arguments.kills, rng), rng)
             resized(stages["resized"], steps)
         finally:
+            for stage in stages.values():
+                stage.close()
             nodes.close()
         result = {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",

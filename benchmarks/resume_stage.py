@@ -169,6 +169,12 @@ class Stage:
         if self.driver is None or self.driver.wait() != 0:
             sys.exit(f"{self.directory.name} failed:\n{self.end_of_log}")
 
+    def close(self) -> None:
+        """End a driver that still runs, after a drill that broke off."""
+        if self.driver is not None:
+            self.driver.kill()
+            self.driver.wait()
+
     def restart(self, workers: int) -> None:
         """SIGKILL to the driver, and another at once; back when the ranks of the killed one are gone, which takes a while."""
         assert self.driver is not None

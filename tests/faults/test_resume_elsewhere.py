@@ -72,6 +72,7 @@ def test_a_stage_outlives_its_node_and_its_driver_and_goes_on_with_more_and_fewe
             stage.restart(workers)
         stage.finish()
     finally:
+        stage.close()
         nodes.close()
     samples = count_samples(stage.directory / "consumed", drill.plan_of(here, STEPS), drill.PER_STEP)
     assert samples.as_planned, samples
