@@ -58,6 +58,10 @@ class DatasetPart(Settings):
     weight: float = Field(1, gt=0, le=100, description="how often its samples come in an epoch; 0.5: half of them do")
     cap: int | None = Field(None, ge=1, description="build only so many of its records, drawn by a hash of their ids")
     tasks: tuple[Task, ...] | None = Field(None, min_length=1, description="only these tasks; unset: all it has")
+    train_on_held_out: bool = Field(
+        False,
+        description="train on what the dataset itself holds out; a tenth is held out anew, and every result says so",
+    )
     modality: str | None = Field(None, description="of images of no registered dataset")
     licence: str | None = Field(None, description="of data of no registered dataset")
     label: str | None = Field(None, description="name of the objects, for `masks`")
@@ -120,6 +124,10 @@ class CorpusRecipe(Settings):
         0.01, ge=0, le=1, description="the build stops when more samples than this are unusable"
     )
     cap: int | None = Field(None, ge=1, description="build only so many records, drawn by a hash of their ids")
+    train_on_held_out: bool = Field(
+        False,
+        description="train on what the dataset itself holds out: its records are divided anew, and every result says so",
+    )
     num_files: int | None = Field(None, ge=1, description="read only so many raw images, for a quick look")
 
     @model_validator(mode="after")
@@ -136,7 +144,11 @@ class CorpusRecipe(Settings):
 
     @model_validator(mode="after")
     def _datasets_stand_alone(self) -> "CorpusRecipe":
-        given = {"source", "path", "dataset", "tasks", "cap"} & self.model_fields_set if self.datasets else set()
+        given = (
+            {"source", "path", "dataset", "tasks", "cap", "train_on_held_out"} & self.model_fields_set
+            if self.datasets
+            else set()
+        )
         if set_here := sorted(name for name in given if getattr(self, name) != CorpusRecipe.model_fields[name].default):
             raise ValueError(
                 f"corpus.datasets is given and so is {', '.join(set_here)}: say it for each dataset, under its name"
@@ -160,6 +172,7 @@ class CorpusRecipe(Settings):
         shared = {"path": str(Path(self.data_root, part.path)) if source != "generated" else None, "data_root": "."}
         values = self.model_dump() | own | shared
         values |= {"datasets": {}, "dataset": name, "source": source, "tasks": tasks, "cap": part.cap}
+        values["train_on_held_out"] = part.train_on_held_out
         for evaluation in values["evaluation"].values():
             evaluation["path"] = str(Path(self.data_root, evaluation["path"]))
         return CorpusRecipe.model_validate(values)

@@ -31,6 +31,7 @@ from medmo_ray.corpus.manifest import Manifest, content_digest
 from medmo_ray.corpus.mixture import FOLDER, build_parts, joined
 from medmo_ray.corpus.plan import (
     ROW_OVERHEAD_BYTES,
+    TAKEN_TO_TRAIN,
     Candidates,
     Places,
     assign_held_out,
@@ -269,8 +270,14 @@ def _manifest(
         access={part.dataset: _access(part.dataset, composer.source) for part in tally.composition},
         evaluation=evaluation,
         leaks=leaks,
+        trained_on_held_out=_trained_on_held_out(composer.source, scanned.kept, plans["train"]),
         recipe=recipe.model_dump(mode="json"),
     )
+
+
+def _trained_on_held_out(source: Importer, kept: Candidates, train: SplitPlan) -> dict[str, int]:
+    taken = np.intersect1d(kept.index[kept.side == TAKEN_TO_TRAIN], train.index)
+    return {source.dataset: len(taken)} if len(taken) else {}
 
 
 def _access(dataset: str, source: Importer) -> str:

@@ -24,6 +24,10 @@ def summary(manifest: Manifest) -> str:
     ]
     for title, counts in (("unusable", manifest.quarantined), ("left out", manifest.excluded)):
         lines += [f"  {title}: {number} {reason}" for reason, number in counts.items()]
+    lines += [
+        f"  WARNING: trained on {number} records that {name} itself holds out (train_on_held_out): every result says so"
+        for name, number in manifest.trained_on_held_out.items()
+    ]
     return "\n".join(lines)
 
 

@@ -88,6 +88,8 @@ class Manifest(_Frozen):
         weights: How often a dataset's training samples come in an epoch, where it is not once.
         evaluation: Evaluation sets that the training samples were held against, and the items of each.
         leaks: For each dataset and evaluation set that share something ("slake in vqa_rad"), the training records.
+        trained_on_held_out: For each dataset, the training records that its publisher holds out
+            (`corpus.train_on_held_out`): figures on the publisher's test split mean nothing then.
     """
 
     manifest_version: Literal[1] = MANIFEST_VERSION
@@ -108,6 +110,7 @@ class Manifest(_Frozen):
     weights: dict[str, float] = {}
     evaluation: dict[str, int] = {}
     leaks: dict[str, int] = {}
+    trained_on_held_out: dict[str, int] = {}
 
     @property
     def keeps_leaks(self) -> bool:

@@ -69,6 +69,7 @@ def joined(recipe: CorpusRecipe, parts: Mapping[str, Manifest]) -> Manifest:
         parts={name: part.digest for name, part in parts.items()},
         evaluation=next((part.evaluation for part in parts.values()), {}),
         leaks=_added(part.leaks for part in parts.values()),
+        trained_on_held_out=_added(part.trained_on_held_out for part in parts.values()),
         recipe=recipe.model_dump(mode="json"),
     )
 

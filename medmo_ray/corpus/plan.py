@@ -17,6 +17,8 @@ from medmo_ray.corpus.wording import hash_number
 ROW_OVERHEAD_BYTES = 1_000  # text and columns beside the image; measured: 200 (drawn), 600 (BCCD), 1,300 (DSB2018)
 
 OWN_SIDE: Mapping[str | None, int] = {None: 0, "train": 1, "held_out": 2}
+TAKEN_TO_TRAIN = 3
+"""Held out by the dataset, but the recipe trains on it (`corpus.train_on_held_out`): on no side of its own."""
 _OWN_TRAIN, _OWN_HELD_OUT = OWN_SIDE["train"], OWN_SIDE["held_out"]
 
 Places = NDArray[np.int64]
@@ -30,7 +32,7 @@ class Candidates:
 
     Attributes:
         index: Place in the importer's list.
-        side: The dataset's own split (`OWN_SIDE`).
+        side: The dataset's own split (`OWN_SIDE`), or `TAKEN_TO_TRAIN`.
         draw: Hash of the name: patient id where the dataset has one, else group, else native id. Decides the split.
         order: Hash of the native id. Decides the order.
         picture: Hash of pixels and annotation together.

@@ -14,7 +14,7 @@ from medmo_ray.corpus.checks import ImageFacts, Unusable, keep_picture_memory
 from medmo_ray.corpus.contamination.held import LEAKS, as_reason, leaks_of
 from medmo_ray.corpus.files import BuildFiles, atomic
 from medmo_ray.corpus.listing import RECORD_SCHEMA, read_unit, record_of, spelt_out
-from medmo_ray.corpus.plan import OWN_SIDE, Candidates, Places, hashes
+from medmo_ray.corpus.plan import OWN_SIDE, TAKEN_TO_TRAIN, Candidates, Places, hashes
 from medmo_ray.corpus.quarantine import NOT_DRAWN
 from medmo_ray.corpus.records import check_record
 from medmo_ray.corpus.registry import Importer
@@ -94,12 +94,12 @@ class Scan:
         if leaks and self.source.recipe.leaks == "drop":
             return line | {"excluded": True, "leaks": leaks, **as_reason(leaks)}
         raw = checked.annotated
-        owner = raw.patient_id or raw.group
+        owner, retrains = raw.patient_id or raw.group, self.source.recipe.train_on_held_out
         marks = [hash_number("pixels", image.pixels) for image in checked.images]
         shared = (("owner", raw.patient_id), ("group", raw.group))
         return line | {
             "name": owner or row["key"],
-            "side": OWN_SIDE[raw.split],
+            "side": TAKEN_TO_TRAIN if retrains and raw.split == "held_out" else OWN_SIDE[raw.split],
             **hashes(self.source.recipe.run.seed, row["key"], owner),
             "marks": marks + [hash_number(kind, name) for kind, name in shared if name is not None],
             "picture": int(checked.picture_digest[:16], 16),

@@ -37,7 +37,15 @@ def corpus_section(manifest: Manifest | None, directory: str) -> Markup:
         f"{manifest.frame} coordinates; digest {manifest.digest}. Bars: training (dark) and held-out (light) samples."
     )
     reasons = [_reasons("Quarantined", manifest.quarantined), _reasons("Left out by the recipe", manifest.excluded)]
-    return joined((_contamination(manifest), tag("p", summary), table(head, rows, "samples of the corpus"), *reasons))
+    return joined(
+        (
+            _contamination(manifest),
+            _trained_on_held_out(manifest),
+            tag("p", summary),
+            table(head, rows, "samples of the corpus"),
+            *reasons,
+        )
+    )
 
 
 def _contamination(manifest: Manifest) -> Markup | None:
@@ -54,6 +62,15 @@ def _contamination(manifest: Manifest) -> Markup | None:
         held = ", ".join(manifest.evaluation)
         return tag("p", f"Held against {held}: {f'left out {pairs}' if pairs else 'nothing shared'}.", class_="note")
     return None
+
+
+def _trained_on_held_out(manifest: Manifest) -> Markup | None:
+    """What every result has to say of test data that was trained on on purpose."""
+    if not manifest.trained_on_held_out:
+        return None
+    taken = ", ".join(f"{name} ({count:,} records)" for name, count in manifest.trained_on_held_out.items())
+    words = f"training samples are of the publisher's own held-out records: {taken}. Figures on these test sets mean nothing."
+    return tag("p", tag("b", "Trained on test data: "), words, class_="alarm")
 
 
 def _reasons(title: str, reasons: Mapping[str, int]) -> Markup:

@@ -66,7 +66,8 @@ def leaks_of(source: Importer, checked: Checked, path: Path) -> list[Leak]:
         path: Of the index; not read where the recipe names no sets.
     """
     raw = checked.annotated
-    if not source.recipe.evaluation or raw.split == "held_out":
+    is_trained_on = raw.split != "held_out" or source.recipe.train_on_held_out
+    if not source.recipe.evaluation or not is_trained_on:
         return []
     name = source.spec.name if isinstance(source, DatasetImporter) else source.dataset
     pixels = tuple(image.pixels for image in checked.images)

@@ -10,9 +10,11 @@ from raw_data import many_boxes, write_voc
 
 from medmo_ray.config.corpus import CorpusRecipe
 from medmo_ray.corpus.build import build_corpus
+from medmo_ray.corpus.describe import summary
 from medmo_ray.corpus.manifest import Manifest
 from medmo_ray.corpus.read import read_samples
 from medmo_ray.errors import ConfigError, DataError
+from medmo_ray.reports.composition import corpus_section
 
 
 @pytest.fixture
@@ -94,6 +96,28 @@ def test_a_cap_draws_the_same_records_each_time_and_counts_the_rest(raw: Path, t
     assert pq.read_table(tmp_path / "five/datasets/medqa/quarantine.parquet").num_rows == 0
     assert few < many
     assert capped(5, "again")[0].digest == five.digest
+
+
+def test_training_on_what_a_dataset_holds_out_is_drawn_counted_and_said(raw: Path, tmp_path: Path) -> None:
+    parts = {"medqa": {"path": "MedQA", "train_on_held_out": True}, "cells": {"source": "voc", "path": "cells"}}
+    manifest = build_corpus(recipe(raw, datasets=parts), tmp_path / "corpus")
+    tests = [s for s in read_samples(tmp_path / "corpus", "train") if "phrases_no_exclude_test" in s.origin_file]
+    assert 0 < len(tests) <= 10 and manifest.trained_on_held_out == {"medqa": len(tests)}
+    assert manifest.num_used == 70 and any(s.dataset == "medqa" for s in read_samples(tmp_path / "corpus", "held_out"))
+    words = f"trained on {len(tests)} records that medqa itself holds out"
+    assert words in summary(manifest)
+    assert f"medqa ({len(tests)} records)" in str(corpus_section(manifest, "corpus"))
+    assert build_corpus(recipe(raw), tmp_path / "plain").trained_on_held_out == {}
+
+
+def test_records_held_out_by_a_dataset_are_held_against_evaluation_sets_once_they_are_trained_on(
+    raw: Path, tmp_path: Path
+) -> None:
+    parts = {"medqa": {"path": "MedQA", "train_on_held_out": True}}
+    evaluation = {"theirs": {"source": "medqa", "path": "MedQA"}}
+    manifest = build_corpus(recipe(raw, datasets=parts, evaluation=evaluation), tmp_path / "corpus")
+    assert manifest.leaks == {"medqa in theirs": 10} and manifest.trained_on_held_out == {}
+    assert manifest.num_used == 30
 
 
 def test_weights_name_another_corpus_and_say_how_often_rows_come(raw: Path, tmp_path: Path) -> None:
