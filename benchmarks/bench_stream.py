@@ -236,7 +236,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=1200, help="of the corpus")
-    parser.add_argument("--warm-up", type=int, default=200)
+    parser.add_argument("--warm-up", type=int, default=600)
     parser.add_argument("--measured", type=int, default=800)
     parser.add_argument("--directory", type=Path, help="keep the corpora here and use them again")
     parser.add_argument("--side", choices=SIDES, help="run one side and print its measurement (what the rounds do)")
