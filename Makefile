@@ -3,7 +3,7 @@
 # test    all tests, with the real Ray, Qwen3-VL, verl and vLLM
 # check   lint, format, types, import contracts
 # bench   the benchmarks; results go to benchmarks/results/
-.PHONY: help setup demo test check bench bench-rewards bench-attacks bench-corpus bench-sft clean
+.PHONY: help setup demo test check bench bench-rewards bench-attacks bench-corpus bench-sft bench-stream clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= >=3.11,<3.13
@@ -32,7 +32,7 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-bench: bench-rewards bench-attacks bench-corpus bench-sft
+bench: bench-rewards bench-attacks bench-corpus bench-sft bench-stream
 
 bench-rewards: setup
 	$(BIN)/python benchmarks/bench_rewards.py
@@ -47,6 +47,10 @@ bench-corpus: setup
 
 bench-sft: setup
 	$(BIN)/python benchmarks/bench_sft.py
+
+bench-stream: setup
+	uv pip install --quiet --no-deps --target .venv/peers --python $(BIN)/python --requirement benchmarks/stream_peers.txt
+	$(BIN)/python benchmarks/bench_stream.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build *.egg-info
