@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2.functional import InterpolationMode, resize
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor, smart_resize
 
 from medmo_ray.errors import ConfigError, DataError
@@ -97,6 +99,15 @@ def test_every_kind_of_image_becomes_the_colours_that_pillow_sees(form: str, mod
     expected = np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")).astype(int)
     assert found.shape == (64, 64, 3)
     assert np.abs(found - expected).max() <= (2 if form == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@pytest.mark.parametrize("size", [(96, 64), (160, 224)])
+def test_decoding_and_resizing_are_torchvisions(form: str, size: tuple[int, int]) -> None:
+    raw = encoded(smooth(150, 100), form)
+    image = decode_image(torch.frombuffer(bytearray(raw), dtype=torch.uint8), ImageReadMode.RGB)
+    shown = resize(image, [size[1], size[0]], InterpolationMode.BICUBIC, antialias=True)
+    np.testing.assert_array_equal(load_pixels(raw, size), shown.permute(1, 2, 0).numpy())
 
 
 def test_sixteen_bit_grey_is_scaled_to_eight() -> None:
