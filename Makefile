@@ -32,7 +32,7 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-bench: bench-rewards bench-attacks bench-corpus bench-sft bench-stream
+bench: bench-rewards bench-attacks bench-corpus bench-stream bench-sft bench-plan bench-resume
 
 bench-rewards: setup
 	$(BIN)/python benchmarks/bench_rewards.py
@@ -47,6 +47,14 @@ bench-corpus: setup
 
 bench-sft: setup
 	$(BIN)/python benchmarks/bench_sft.py
+
+bench-plan: setup
+	$(BIN)/python benchmarks/bench_plan.py
+	$(BIN)/python benchmarks/bench_preflight.py
+
+bench-resume: setup
+	$(BIN)/python benchmarks/drill_resume.py
+	$(BIN)/python benchmarks/bench_checkpoint.py
 
 bench-stream: setup
 	uv pip install --quiet --no-deps --target .venv/peers --python $(BIN)/python --requirement benchmarks/stream_peers.txt

@@ -69,7 +69,10 @@ def load_rank(job: SftJob) -> Rank:
     )
     optimizer = adamw(model, recipe.optimizer, recipe.tuning)
     first = 0
-    if (found := latest_checkpoint(job.store)) is not None:
+    # One rank looks: a dying attempt of a driver that was killed may finish a checkpoint while the others do.
+    choice = [latest_checkpoint(job.store) if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(choice, device=torch.device("cpu"))
+    if (found := choice[0]) is not None:
         load_checkpoint(job.store, found[0], model, optimizer)
         first = found[1].step
     colours = read_colours(source)
