@@ -218,7 +218,7 @@ def write_small_images(root: Path, count: int) -> None:
                 }
             )
         path = root / f"train-{start // 10_000:05d}.parquet"
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, row_group_size=20)
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, row_group_size=100)
 
 
 def memory(raw: str, out: str) -> dict[str, float]:
