@@ -3,7 +3,7 @@
 # test    all tests, with the real Ray, Qwen3-VL, verl and vLLM
 # check   lint, format, types, import contracts
 # bench   the benchmarks; results go to benchmarks/results/
-.PHONY: help setup demo test check bench bench-rewards bench-attacks bench-corpus bench-sft bench-stream clean
+.PHONY: help setup demo test check bench bench-rewards bench-attacks bench-corpus bench-sft bench-plan bench-resume bench-stream clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= >=3.11,<3.13
