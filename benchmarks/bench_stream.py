@@ -129,7 +129,7 @@ def memory_mb() -> dict[str, float]:
     found: dict[str, float] = {}
     for process in tree():
         try:
-            name = process.name() if process.pid != os.getpid() else "trainer"
+            name = process.name().split(".")[0] if process.pid != os.getpid() else "trainer"
             found[name] = found.get(name, 0) + process.memory_full_info().pss / 1e6
         except psutil.NoSuchProcess:
             continue
