@@ -263,6 +263,8 @@ def main() -> None:
     )
 
     results: dict[str, Any] = {"machine": machine("datasets", "pyarrow", "ray", "pillow")}
+    if given.scratch:
+        Path(given.scratch).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.scratch) as scratch:
         if given.only != "memory":
             results["speed"] = bench_speed(Path(scratch), given.images, given.rounds)

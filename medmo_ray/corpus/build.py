@@ -46,7 +46,7 @@ from medmo_ray.corpus.scan import Lines, Scan
 from medmo_ray.corpus.shards import WriteParts, WrittenPart, WrittenShard, write_part
 from medmo_ray.corpus.state import begun, finished
 from medmo_ray.corpus.tally import merged
-from medmo_ray.corpus.work import run_units
+from medmo_ray.corpus.work import hand_back, run_units
 from medmo_ray.errors import DataError
 
 
@@ -103,6 +103,7 @@ def _build(source: Importer, files: BuildFiles, *, needs_both_sides: bool) -> Ma
         scanned = _scan(source, files, listing)
         leaks = write_leaks(source.dataset, scanned.lines.units(LEAK_COLUMNS), files.leaks) if evaluation else {}
         plans = _plan(recipe, scanned, needs_both_sides)
+        hand_back()
         composer = Composer(source, scanned.lines.labels())
         _write(composer, files, scanned, plans)
         manifest = _manifest(composer, files, scanned, plans, evaluation, leaks)
