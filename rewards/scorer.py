@@ -101,7 +101,7 @@ def _pairs(batch: Completions) -> list[tuple[tuple[int, int, float], ...]]:
 
 
 # Files that say where scoring runs, or watch over what it found.
-_NOT_SCORING = ("pool", "warm_up", "monitors", "tally", "baselines", "alarms", "advice")
+_NOT_SCORING = ("pool", "warm_up", "allocator", "monitors", "tally", "baselines", "alarms", "advice")
 
 
 @lru_cache(maxsize=8)

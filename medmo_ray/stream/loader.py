@@ -24,10 +24,10 @@ from medmo_ray.config.sft import SftRecipe
 from medmo_ray.errors import TrainingError
 from medmo_ray.model.store import Store
 from medmo_ray.stream.flat import Arrays, arrays, ipc_buffer, ipc_table
-from medmo_ray.stream.memory import keep_freed_memory
 from medmo_ray.stream.parcels import NOTHING, joined, numbered, parcels, parted
 from medmo_ray.stream.plan import EpochPlan, Window
 from medmo_ray.stream.read import TrainingRows, training_rows
+from rewards.allocator import keep_freed_memory
 
 PREFETCHED = 2
 """Micro-batches that wait, decoded, beside each rank."""
@@ -35,6 +35,8 @@ READERS = 1
 """Tasks that read at a time: raw bytes come far faster than they are decoded."""
 READ_TASKS = 256
 """Tasks that a run's windows are shared out to at most: each costs time before the first micro-batch comes."""
+KEPT_BYTES = 256 << 20
+"""Freed memory that a reading process keeps: a micro-batch is megabytes that are allocated, copied out and freed."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class ReadStage:
         self._source = source
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
-        keep_freed_memory()
+        keep_freed_memory(KEPT_BYTES)
         windows = self._source.rows.plan.windows
         for first, stop in zip(batch["first"].tolist(), batch["stop"].tolist(), strict=True):
             slots = (slot for window in windows[first:stop] for slot in self.read(window))
@@ -93,7 +95,7 @@ class EncodeStage:
         from medmo_ray.stream.batch import BatchEncoder
         from medmo_ray.stream.images import load_decoders
 
-        keep_freed_memory()
+        keep_freed_memory(KEPT_BYTES)
         frame = Manifest.load(source.corpus).frame
         self._encoder = BatchEncoder(source.model, frame, source.recipe.data)
         load_decoders()  # now, while the first window is read
